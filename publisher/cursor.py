@@ -1,0 +1,54 @@
+"""
+The cursor: an event's id, and with it a position in the log.
+
+Text form `<ms>-<n>.<partition>.<epoch>`, for example `1764930000000-0.0.9f3a1c2b`: the id of the stream entry first,
+so that an operator can paste it into XRANGE. Opaque for clients. Two cursors compare only within one partition and
+one epoch: a log that was lost and begun again has another epoch.
+"""
+
+from __future__ import annotations
+
+import re
+import secrets
+from dataclasses import dataclass
+
+_TEXT = re.compile(r"(\d{1,16})-(\d{1,20})\.(\d{1,4})\.([A-Za-z0-9]{1,32})", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True)
+class Cursor:
+    """
+    One position in one partition.
+
+    Attributes:
+        ms, n: The two halves of the Redis stream entry id.
+        partition: Which stream.
+        epoch: Which incarnation of it.
+    """
+
+    ms: int
+    n: int
+    partition: int
+    epoch: str
+
+    def __str__(self) -> str:
+        return f"{self.ms}-{self.n}.{self.partition}.{self.epoch}"
+
+    @classmethod
+    def parse(cls, text: str) -> Cursor:
+        """
+        Read the text form.
+
+        Raises:
+            ValueError: `text` is not a cursor.
+        """
+        match = _TEXT.fullmatch(text)
+        if match is None:
+            raise ValueError(f"{text!r:.80} is not a cursor")
+        ms, n, partition, epoch = match.groups()
+        return cls(int(ms), int(n), int(partition), epoch)
+
+
+def new_epoch() -> str:
+    """Return a name for a new incarnation of the log: random, because a lost log has lost its count as well."""
+    return secrets.token_hex(4)

@@ -1,0 +1,165 @@
+"""
+The event, and its one encoding: the fields of an entry in the log.
+
+Gateways read what this module writes. Names are single letters because every entry carries them. `data` travels as
+JSON text, from here to the socket: nobody in between re-serialises it.
+"""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, Final, Literal
+
+import orjson
+
+from publisher import json_text
+from publisher.address import DEFAULT_TENANT, audience, is_tenant
+from publisher.errors import PublishError
+
+VERSION: Final = b"1"
+
+# Entry fields, in the order they are written. The first six are always there.
+F_VERSION: Final = b"v"
+F_TENANT: Final = b"t"
+F_TO: Final = b"to"  # JSON list of addresses
+F_EVENT: Final = b"e"  # event name: the `type` of the frame
+F_MESSAGE_ID: Final = b"m"
+F_DATA: Final = b"d"  # JSON text
+F_EXCLUDE: Final = b"x"  # JSON list of addresses
+F_KIND: Final = b"k"  # `event` where absent
+F_EXPIRES: Final = b"exp"  # ms since 1970
+F_PRIORITY: Final = b"p"  # `low`, or absent
+F_COLLAPSE: Final = b"c"  # collapse key
+
+REQUIRED: Final = (F_VERSION, F_TENANT, F_TO, F_EVENT, F_MESSAGE_ID, F_DATA)
+
+KIND_EVENT: Final = b"event"
+KIND_NOTIFY: Final = b"notify"
+KIND_CONTROL: Final = b"control"
+
+PRIORITY_LOW: Final = b"low"
+
+# Names of control events. Each changes who receives what, so it has its place in the log.
+KICK: Final = "kick"
+REVOKE: Final = "revoke"
+EXPLAIN: Final = "explain"
+
+MAX_EVENT_BYTES: Final = 256 * 1024
+MAX_NAME_LENGTH: Final = 128
+MAX_KEY_LENGTH: Final = 256
+
+Priority = Literal["normal", "low"]
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """
+    One event to publish, checked and encoded by `make_event`.
+
+    Attributes:
+        fields: The entry's fields and values, alternating, ready for XADD.
+        first_address: Decides the partition.
+        tenant: Scope of the addresses and of `key`.
+        message_id: Names the event for its receivers; a repeated publish of the same event keeps it.
+        key: Idempotency key, if its caller gave one.
+    """
+
+    fields: tuple[bytes, ...]
+    first_address: str
+    tenant: str
+    message_id: str
+    key: str | None = None
+
+
+def make_event(
+    event: str,
+    data: Any,
+    *,
+    to: str | Iterable[str],
+    exclude: str | Iterable[str] = (),
+    tenant: str = DEFAULT_TENANT,
+    key: str | None = None,
+    message_id: str | None = None,
+    expires_in: float | None = None,
+    priority: Priority = "normal",
+    collapse: str | None = None,
+    kind: bytes = KIND_EVENT,
+    max_event_bytes: int = MAX_EVENT_BYTES,
+) -> Event:
+    """
+    Check and encode an event.
+
+    Args:
+        event: What happened; becomes the frame's `type`. 1 to 128 characters.
+        data: Anything JSON can hold, at most 64 levels deep.
+        to: Address or addresses that receive it.
+        exclude: Address or addresses that do not, though `to` selects them.
+        tenant: 1 to 64 letters, digits, `_`, `.` or `-`.
+        key: Idempotency key, up to 256 characters: what is published again under it is not stored again.
+        message_id: A name for the receivers; a random one where absent.
+        expires_in: Seconds after which nobody receives it any more.
+        priority: `low` events are the first that a lagging socket goes without.
+        collapse: A lagging or returning socket receives only the newest event of a collapse key.
+        kind: One of the `KIND_` constants.
+        max_event_bytes: Refuse an entry whose fields are larger together.
+
+    Raises:
+        PublishError: Something of this does not hold; the message says what.
+    """
+    _check_text("event", event, MAX_NAME_LENGTH)
+    addresses = audience(to)
+    excluded = audience(exclude) if exclude else ()
+    if not is_tenant(tenant):
+        raise PublishError(f"{tenant!r:.100} is not a tenant: use 1 to 64 letters, digits, '_', '.' or '-'")
+    if key is not None:
+        _check_text("key", key, MAX_KEY_LENGTH)
+    if message_id is None:
+        message_id = secrets.token_hex(12)
+    else:
+        _check_text("message_id", message_id, MAX_KEY_LENGTH)
+    fields = [
+        *(F_VERSION, VERSION, F_TENANT, tenant.encode(), F_TO, orjson.dumps(addresses)),
+        *(F_EVENT, event.encode(), F_MESSAGE_ID, message_id.encode(), F_DATA, _encode_data(event, data)),
+    ]
+    if excluded:
+        fields += (F_EXCLUDE, orjson.dumps(excluded))
+    if kind != KIND_EVENT:
+        fields += (F_KIND, kind)
+    if expires_in is not None:
+        fields += (F_EXPIRES, _expiry(expires_in))
+    if priority == "low":
+        fields += (F_PRIORITY, PRIORITY_LOW)
+    elif priority != "normal":
+        raise PublishError(f"priority {priority!r:.40} is not known: use 'normal' or 'low'")
+    if collapse is not None:
+        _check_text("collapse", collapse, MAX_KEY_LENGTH)
+        fields += (F_COLLAPSE, collapse.encode())
+    size = sum(map(len, fields))
+    if size > max_event_bytes:
+        raise PublishError(
+            f"the event {event!r} has {size} bytes, over the limit of {max_event_bytes}: "
+            "publish a reference to the data instead"
+        )
+    return Event(tuple(fields), addresses[0], tenant, message_id, key)
+
+
+def _encode_data(event: str, data: Any) -> bytes:
+    try:
+        return json_text.dumps(data)
+    except ValueError as error:
+        raise PublishError(f"the data of {event!r} cannot be written as JSON: {error}") from None
+
+
+def _expiry(expires_in: float) -> bytes:
+    # `not >` also refuses NaN.
+    if isinstance(expires_in, bool) or not isinstance(expires_in, int | float) or not 0 < expires_in < 1e10:
+        raise PublishError(f"expires_in is {expires_in!r:.40}: use a positive number of seconds")
+    return b"%d" % int((time.time() + expires_in) * 1000)
+
+
+def _check_text(what: str, text: object, longest: int) -> None:
+    if not isinstance(text, str) or not 0 < len(text) <= longest or not text.isprintable():
+        raise PublishError(f"{what} is {text!r:.100}: use 1 to {longest} printable characters")
