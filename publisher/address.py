@@ -46,7 +46,10 @@ def audience(to: str | Iterable[str]) -> tuple[str, ...]:
     Raises:
         PublishError: One of them is not an address, there is none, or there are over `MAX_AUDIENCE`.
     """
-    addresses = tuple(dict.fromkeys([to] if isinstance(to, str) else to))
+    try:
+        addresses = tuple(dict.fromkeys([to] if isinstance(to, str) else to))
+    except TypeError:  # not iterable, or holding what cannot be hashed
+        raise PublishError(f"{to!r:.100} is not an audience: give an address or a list of them") from None
     for address in addresses:
         if not is_address(address):
             raise PublishError(

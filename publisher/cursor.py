@@ -1,9 +1,9 @@
 """
 The cursor: an event's id, and with it a position in the log.
 
-Text form `<ms>-<n>.<partition>.<epoch>`, for example `1764930000000-0.0.9f3a1c2b`: the id of the stream entry first,
-so that an operator can paste it into XRANGE. Opaque for clients. Two cursors compare only within one partition and
-one epoch: a log that was lost and begun again has another epoch.
+Text form `<ms>-<n>.<partition>.<epoch>`, for example `1764930000000-0.0.9f3a1c2b`: the id of the stream entry
+first, so that an operator can paste it into XRANGE. Opaque for clients. Two cursors compare only within one
+partition and one epoch: a log that was lost and begun again has another epoch.
 """
 
 from __future__ import annotations
@@ -50,5 +50,7 @@ class Cursor:
 
 
 def new_epoch() -> str:
-    """Return a name for a new incarnation of the log: random, because a lost log has lost its count as well."""
+    """
+    Return a name for a new incarnation of the log: random, because a lost log has lost its count as well.
+    """
     return secrets.token_hex(4)

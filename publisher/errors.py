@@ -3,7 +3,8 @@ What can go wrong when publishing.
 
     PublishError            the event was not stored, and will not be unless something changes
      ├── PublishUnavailable  Redis cannot take it now (down, read-only, out of memory): try later
-     └── PublishUnknown      the reply was lost: it may be stored or not
+     ├── PublishUnknown      the reply was lost: it may be stored or not
+     └── PublishIncomplete   of several events some were stored and others not
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ class PublishError(Exception):
     """The event was not stored. The message says what is wrong and what to change."""
 
 
-class PublishUnavailable(PublishError):
+class PublishUnavailable(PublishError):  # noqa: N818 - reads as what happened
     """
     Redis cannot take events at the moment; nothing was stored.
 
@@ -26,5 +27,33 @@ class PublishUnavailable(PublishError):
         self.retry_after_ms = retry_after_ms
 
 
-class PublishUnknown(PublishError):
-    """The connection broke after sending: the event may be stored or not. Publish again under the same `key`."""
+class PublishUnknown(PublishError):  # noqa: N818 - reads as what happened
+    """
+    The connection broke after sending: the event may be stored or not. Publish again under the same `key`.
+
+    Attributes:
+        key: The idempotency key it was sent under, the caller's or one that the publisher made (remembered
+        for a
+            minute); None where there was none.
+    """
+
+    def __init__(self, message: str, *, key: str | None = None) -> None:
+        super().__init__(message)
+        self.key = key
+
+
+class PublishIncomplete(PublishError):  # noqa: N818 - reads as what happened
+    """
+    Some events of a `publish_many` were stored and others not, or not all for one reason.
+
+    Attributes:
+        results: For each event, in the order given, its id or the error that it met.
+    """
+
+    def __init__(self, results: list[str | PublishError]) -> None:
+        failed = [result for result in results if isinstance(result, PublishError)]
+        super().__init__(
+            f"{len(failed)} of {len(results)} events failed, the first with: {failed[0]}; "
+            "see `results`, and publish those again"
+        )
+        self.results = results

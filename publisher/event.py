@@ -1,17 +1,17 @@
 """
 The event, and its one encoding: the fields of an entry in the log.
 
-Gateways read what this module writes. Names are single letters because every entry carries them. `data` travels as
-JSON text, from here to the socket: nobody in between re-serialises it.
+Gateways read what this module writes. Names are single letters because every entry carries them. `data`
+travels as JSON text, from here to the socket: nobody in between re-serialises it.
 """
 
 from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, Required, TypedDict
 
 import orjson
 
@@ -52,6 +52,30 @@ MAX_NAME_LENGTH: Final = 128
 MAX_KEY_LENGTH: Final = 256
 
 Priority = Literal["normal", "low"]
+
+
+class EventOptions(TypedDict, total=False):
+    """What may be said of an event beside its name, data and audience; see `make_event`."""
+
+    exclude: str | Iterable[str]
+    tenant: str
+    key: str | None
+    message_id: str | None
+    expires_in: float | None
+    priority: Priority
+    collapse: str | None
+
+
+class EventSpec(EventOptions, total=False):
+    """An event as a mapping, for `publish_many`."""
+
+    event: Required[str]
+    data: Required[Any]
+    to: Required[str | Iterable[str]]
+
+
+_SPEC_REQUIRED: Final = frozenset({"event", "data", "to"})
+_SPEC_NAMES: Final = _SPEC_REQUIRED | EventOptions.__annotations__.keys()
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +168,27 @@ def make_event(
             "publish a reference to the data instead"
         )
     return Event(tuple(fields), addresses[0], tenant, message_id, key)
+
+
+def event_from(
+    spec: Event | EventSpec | Mapping[str, Any], *, max_event_bytes: int = MAX_EVENT_BYTES
+) -> Event:
+    """
+    Return the event that a mapping describes, or `spec` itself where it is one already.
+
+    Raises:
+        PublishError: A name is missing or unknown, or a value does not hold.
+    """
+    if isinstance(spec, Event):
+        return spec
+    if not isinstance(spec, Mapping):
+        raise PublishError(f"{spec!r:.100} is not an event: give a mapping, or what make_event returns")
+    missing = _SPEC_REQUIRED - spec.keys()
+    unknown = spec.keys() - _SPEC_NAMES
+    if missing or unknown:
+        names = ", ".join(map(repr, sorted(map(str, missing or unknown))))
+        raise PublishError(f"the event {'lacks' if missing else 'has the unknown'} {names:.200}")
+    return make_event(**spec, max_event_bytes=max_event_bytes)
 
 
 def _encode_data(event: str, data: Any) -> bytes:

@@ -1,14 +1,17 @@
 """
 JSON text that survives the trip: what is read is what is written.
 
-orjson does the work. Two things it does not keep are taken care of here: integers beyond 64 bits (it reads them
-as floats, and refuses to write them) and nesting (it reads 1,024 levels but writes 254).
+orjson does the work. Three things it does not keep are taken care of here: integers beyond 64 bits (it reads
+them as floats, and refuses to write them), nesting (it reads 1,024 levels but writes 254), and the numbers
+that JSON has no text for (it writes NaN and infinities as null).
 """
 
 from __future__ import annotations
 
 import json
+import math
 import re
+from dataclasses import fields, is_dataclass
 from typing import Any
 
 import orjson
@@ -16,7 +19,8 @@ import orjson
 MAX_DEPTH = 64
 
 _LONG_INTEGER = re.compile(rb"\d{19}")
-_BRACKETS = re.compile(rb'"(?:[^"\\]|\\.)*"|[\[{\]}]', re.DOTALL)
+# Possessive, so that a long string costs neither backtracking points nor memory.
+_BRACKETS = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"|[\[{\]}]', re.DOTALL)
 
 
 def loads(text: bytes) -> Any:
@@ -40,7 +44,7 @@ def dumps(value: Any) -> bytes:
 
     Raises:
         ValueError: It cannot be written as JSON, is nested more than `MAX_DEPTH` levels deep, or holds a lone
-            surrogate.
+            surrogate, NaN or an infinity.
     """
     try:
         text = orjson.dumps(value, option=orjson.OPT_NON_STR_KEYS)
@@ -48,7 +52,29 @@ def dumps(value: Any) -> bytes:
         text = _dumps_big_integers(value, error)
     if depth_over(text, MAX_DEPTH):
         raise ValueError(f"nested more than {MAX_DEPTH} levels deep")
+    if b"null" in text and _holds_no_number(value):
+        raise ValueError("JSON has no NaN and no infinity: use null")
     return text
+
+
+def _holds_no_number(value: Any) -> bool:
+    """
+    Tell whether there is a NaN or an infinity anywhere in `value`, which has been written, so it has an end.
+    """
+    todo = [value]
+    while todo:
+        item = todo.pop()
+        if isinstance(item, float):
+            if not math.isfinite(item):
+                return True
+        elif isinstance(item, dict):
+            todo += item.keys()
+            todo += item.values()
+        elif isinstance(item, list | tuple):
+            todo += item
+        elif is_dataclass(item):
+            todo += (getattr(item, field.name) for field in fields(item))
+    return False
 
 
 def _dumps_big_integers(value: Any, first: Exception) -> bytes:

@@ -1,0 +1,1 @@
+"""Tidegate's gateway: a WebSocket daemon fed by Redis Streams."""

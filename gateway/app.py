@@ -1,0 +1,175 @@
+"""
+The application: a gateway's life, from "nothing" to "serving" and back.
+
+A resource goes on the exit stack when it is there, so that the end mirrors the start, and what fails half way is
+undone as well.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+import time
+from collections.abc import Coroutine
+from typing import Any
+
+import structlog
+from redis.asyncio import Redis
+
+from gateway.errors import ConfigError
+from gateway.janitor import Janitor
+from gateway.server import Server
+from gateway.settings import Settings
+from gateway.store.connection import REDIS_ERRORS, connect, eviction_policy
+from gateway.store.leases import Lease
+from gateway.store.revocations import load_revocations
+from gateway.version import VERSION
+from gateway.wiring import Parts, build, server_options
+
+_log = structlog.get_logger()
+
+_STALE_AFTER_S = 5.0
+_GC_THRESHOLDS = (50_000, 20, 100)  # entries of the log are not garbage: look for cycles less often
+
+
+class Application:
+    """
+    One gateway: serves while the `async with` block lasts.
+
+    Attributes:
+        port: Where it listens.
+        parts: Its objects.
+    """
+
+    port: int
+    parts: Parts
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._stack = contextlib.AsyncExitStack()
+        self._failure: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._draining = False
+        self._started_at = int(time.time() * 1000)
+
+    async def __aenter__(self) -> Application:
+        async with contextlib.AsyncExitStack() as stack:
+            await self._start(stack)
+            self._stack = stack.pop_all()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._draining = True  # /ready says no from here on
+        await self._stack.aclose()
+
+    async def failed(self) -> None:
+        """
+        Wait until something fails that the gateway cannot go on without.
+
+        Raises:
+            GatewayError: What failed.
+        """
+        await self._failure
+
+    async def _start(self, stack: contextlib.AsyncExitStack) -> None:
+        """Start in this order; `stack` stops in the opposite one."""
+        settings = self._settings
+        # 1. Redis, closed last.
+        redis = connect(settings.redis_url, settings.redis.timeout_s)
+        stack.push_async_callback(redis.aclose)
+        await _check_redis(redis, settings)
+        self.parts = build(settings, redis)
+        services = self.parts.services
+        # 2. The lease: nobody else is this instance.
+        lease = Lease(redis, settings.instance_id)
+        await self._take(lease)
+        stack.push_async_callback(_give_back, lease)
+        # 3. Consumers, and whatever else runs by itself.
+        stack.push_async_callback(services.publisher.aclose)
+        stack.push_async_callback(services.tasks.cancel)
+        self._run("keys", services.authenticator.run())
+        for consumer in self.parts.consumers:
+            self._run("consumer", consumer.run())
+            await consumer.warmed.wait()
+        await load_revocations(redis, services.revocations)
+        self._run("janitor", self._janitor(redis, lease).run())
+        # 4. Sockets.
+        gc.collect()
+        gc.freeze()
+        gc.set_threshold(*_GC_THRESHOLDS)
+        server = Server(services, server_options(settings, self.parts, self.unready))
+        stack.push_async_callback(server.stop, settings.shutdown.drain_s)
+        listen = settings.listen
+        self.port = await server.start(listen.host, listen.port, backlog=listen.backlog, reuse_port=listen.reuse_port)
+        _log.info("listening", host=listen.host, port=self.port, instance=settings.instance_id)
+
+    def _run(self, name: str, coroutine: Coroutine[Any, Any, None]) -> None:
+        """Run a task whose failure is the application's."""
+
+        def ended(task: asyncio.Task[None]) -> None:
+            if not task.cancelled() and (error := task.exception()) is not None and not self._failure.done():
+                self._failure.set_exception(error)
+
+        self.parts.services.tasks.start(name, coroutine).add_done_callback(ended)
+
+    def _janitor(self, redis: Redis, lease: Lease) -> Janitor:
+        log = self._settings.log
+        return Janitor(
+            redis,
+            lease,
+            partitions=log.partitions,
+            retention_s=log.retention_s,
+            revocations=self.parts.services.revocations,
+            facts=self._facts,
+        )
+
+    async def _take(self, lease: Lease) -> None:
+        holder = await lease.hold(self._facts())
+        if holder is not None:
+            raise ConfigError(
+                "instance.id",
+                f"{self._settings.instance_id!r} is in use by process {holder.get('pid')} on {holder.get('host')}: "
+                "give every instance an id of its own (that of a process which died is free after 30 s)",
+            )
+
+    def _facts(self) -> dict[str, str | int]:
+        """Return what the lease says of this instance."""
+        services = self.parts.services
+        return {
+            "version": VERSION,
+            "address": f"{self._settings.listen.host}:{self._settings.listen.port}",
+            "started_at": self._started_at,
+            "connections": len(services.connections),
+            "events": services.metrics.events,
+            "deliveries": services.fanout.delivered,
+            "memory_entries": len(services.log),
+        }
+
+    def unready(self) -> list[str]:
+        """Return what keeps the gateway from being ready; nothing when it is."""
+        reasons = ["draining"] if self._draining else []
+        for number, consumer in enumerate(self.parts.consumers):
+            health = consumer.health
+            if health.problem is not None:
+                reasons.append(f"partition {number}: {health.problem}")
+            elif time.monotonic() - health.progress_at > _STALE_AFTER_S:
+                reasons.append(f"partition {number}: no read for over {_STALE_AFTER_S:g} s")
+        return reasons
+
+
+async def _give_back(lease: Lease) -> None:
+    with contextlib.suppress(*REDIS_ERRORS):
+        await lease.release()
+
+
+async def _check_redis(redis: Redis, settings: Settings) -> None:
+    """Refuse a server on which the log would not last."""
+    try:
+        policy = await eviction_policy(redis)
+    except REDIS_ERRORS as error:
+        raise ConfigError("redis.url", f"the server cannot be used: {error}") from None
+    if policy not in (None, "noeviction"):
+        problem = f"the server's maxmemory-policy is {policy!r}: under pressure it would delete the log"
+        if not settings.redis.allow_eviction:
+            raise ConfigError("redis.allow_eviction", f"{problem}; set it to 'noeviction'")
+        _log.warning("log_may_be_evicted", policy=policy)

@@ -1,0 +1,425 @@
+"""
+The connection: one client, from its handshake to its end.
+
+A subscriber of the log on one side, a session with commands and replies on the other. It knows no bytes of the
+WebSocket protocol and no asyncio transport: those are its `Socket`. Everything in it is synchronous, so that nothing
+can come between "note the head of the log" and "register in the hub".
+"""
+
+from __future__ import annotations
+
+import secrets
+from typing import Any, Protocol
+
+import structlog
+
+from gateway import session
+from gateway.close_codes import CloseCode
+from gateway.entry import Entry
+from gateway.errors import AuthError, CommandError
+from gateway.identity import Identity
+from gateway.limits import TokenBucket
+from gateway.log import Ahead, Found, Older
+from gateway.replies import Outcome, Replies
+from gateway.resume import locate, position, replay_address, resume
+from gateway.services import Departure, Services
+from gateway.session import Move, State
+from gateway.subscriber import Subscriber, Wire
+from gateway.wire import v1
+
+_log = structlog.get_logger()
+
+_TOKEN_EXPIRING_BEFORE_S = 30.0
+_NEVER = float("inf")
+
+
+class Socket(Protocol):
+    """What a connection needs of its transport."""
+
+    def write(self, data: bytes) -> None:
+        """Send finished frames; may call `transport_paused` before it returns."""
+
+    def close(self, code: int, reason: str) -> None:
+        """Send a close frame and end the connection in good order, or by force after a while."""
+
+    def ping(self) -> None:
+        """Send a WebSocket ping."""
+
+    def abort(self) -> None:
+        """End the connection at once."""
+
+    def pause_reading(self) -> None:
+        """Let the kernel hold what the client sends."""
+
+    def resume_reading(self) -> None:
+        """Take what the client sends again."""
+
+    def unsent(self) -> int:
+        """Return how many bytes the peer has not taken yet, the kernel's included."""
+
+
+class Connection(Subscriber):
+    """
+    One client.
+
+    Attributes:
+        state: Its session's.
+        identity: Who it is, once authenticated.
+        client_id: Names this connection, everywhere.
+        opened_at: ms since 1970.
+        commands: How many it has sent.
+        due_at: When `tick` next has something to do.
+        seen_at: When the client's last byte came. Both in the loop's seconds.
+    """
+
+    __slots__ = (
+        "_bucket",
+        "_expires_at",
+        "_overruns",
+        "_ping_at",
+        "_replies",
+        "_services",
+        "_stall_at",
+        "_unsent",
+        "_warned",
+        "client_id",
+        "commands",
+        "due_at",
+        "identity",
+        "opened_at",
+        "remote",
+        "seen_at",
+        "socket",
+        "state",
+    )
+
+    def __init__(self, services: Services, socket: Socket, *, remote: str, wire: Wire, now: float) -> None:
+        super().__init__("", wire, socket.write)
+        limits = services.limits
+        self._services = services
+        self.socket = socket
+        self.remote = remote
+        self.state = State.HANDSHAKE
+        self.identity: Identity | None = None
+        self.client_id = secrets.token_hex(8)
+        self.opened_at = services.now_ms()
+        self.seen_at = now
+        self.commands = 0
+        self._replies = Replies(self._send_reply)
+        self._bucket = TokenBucket(limits.messages_per_s, limits.messages_burst, now)
+        self._overruns = 0
+        self._warned = False
+        self._ping_at = now + limits.ping_interval_s
+        self._stall_at = _NEVER
+        self._unsent = 0
+        self._expires_at = now + limits.auth_timeout_s  # the wait for `auth`; later, the token
+        self.due_at = _NEVER
+
+    # Life.
+
+    def admit(self, now: float) -> None:
+        """The handshake was accepted without a token: wait for `auth`."""
+        self.state = session.move(self.state, Move.ADMITTED)
+        self._schedule(now)
+
+    def authenticated(self, identity: Identity, cursor: str | None, now: float) -> None:
+        """Enter with a verified identity; or, being in already, live on until the new token's end."""
+        if self.state not in (State.HANDSHAKE, State.WAITING, State.ACTIVE):
+            return
+        known = self.identity
+        if known is not None and (known.tenant, known.user_id) != (identity.tenant, identity.user_id):
+            self.close(CloseCode.PROTOCOL, "two users on one connection")
+            return
+        entering = self.state is not State.ACTIVE
+        self.state = session.move(self.state, Move.AUTHENTICATED)
+        self.identity = identity
+        self._expires_at = now + identity.expires_at - self._services.now_ms() / 1000
+        self._warned = False
+        self._schedule(now)
+        if entering:
+            self._enter(identity, cursor)
+
+    def _enter(self, identity: Identity, cursor: str | None) -> None:
+        services = self._services
+        log = services.log
+        self.tenant = identity.tenant
+        services.metrics.connections_opened += 1
+        where = locate(log, cursor) if cursor is not None else None
+        # Nothing is awaited from here on: what is before the head comes from the log, what is after it by the hub.
+        after = position(log, where)
+        for address in _addresses(identity, self.client_id):
+            services.hub.add(self, address, after)
+        resumed = isinstance(where, Found | Older | Ahead)
+        welcome = {
+            "client_id": self.client_id,
+            "session_id": identity.session_id,
+            "user_id": identity.user_id,
+            "cursor": cursor if resumed else log.cursor_at(log.head),
+            "resumed": resumed,
+            "heartbeat_s": services.limits.ping_interval_s,
+            "max_message_bytes": services.limits.max_message_bytes,
+        }
+        self._send(v1.WELCOME, welcome)
+        if where is not None:
+            resume(services, self, where, cursor or "")
+        _log.info("connection_opened", **self._facts(), remote=self.remote, resumed=resumed)
+
+    def close(self, code: int, reason: str = "") -> None:
+        """Say goodbye, after what was delivered before."""
+        if self.state not in (State.WAITING, State.ACTIVE):
+            return
+        self.state = session.move(self.state, Move.CLOSE)
+        if self.outbox:
+            self.write(b"".join(self.outbox))
+            self.outbox.clear()
+        self._leave()
+        self.socket.close(code, reason)
+
+    def peer_closes(self) -> None:
+        """The closing handshake was begun by the peer, or by the WebSocket core upon a violation."""
+        if self.state in (State.WAITING, State.ACTIVE):
+            self.state = session.move(self.state, Move.CLOSE)
+            self._leave()
+
+    def going_away(self, reconnect_in_ms: int) -> None:
+        """Ask the client to reconnect after a while, and close."""
+        if self.state is State.ACTIVE:
+            self._send(v1.GOING_AWAY, {"reconnect_in_ms": reconnect_in_ms})
+        self.close(CloseCode.RESTART, "the gateway restarts")
+
+    def lost(self, code: int) -> None:
+        """The transport is gone; `code` is how it ended (1006: without a goodbye)."""
+        self.state = session.move(self.state, Move.LOST)
+        self._leave()
+        self._services.connections.discard(self)
+        self._services.metrics.closed[code] += 1
+        if self.identity is not None:
+            now_ms = self._services.now_ms()
+            self._services.departed.append(
+                Departure(self.tenant, self.identity.user_id, self.client_id, self.opened_at, now_ms, code)
+            )
+            seconds = round((now_ms - self.opened_at) / 1000, 1)
+            _log.info("connection_closed", **self._facts(), code=code, commands=self.commands, seconds=seconds)
+
+    def _leave(self) -> None:
+        self._services.hub.remove_all(self)
+        self.lagging = self.held = True  # nothing is delivered any more
+        self.due_at = _NEVER
+
+    def _facts(self) -> dict[str, Any]:
+        user_id = self.identity.user_id if self.identity is not None else None
+        return {"client": self.client_id, "user": user_id, "tenant": self.tenant}
+
+    # Position in the log.
+
+    def cursor(self) -> str:
+        """Return the position up to which the client has been sent everything."""
+        log = self._services.log
+        return log.cursor_at(self.written_up_to(log))
+
+    def go_on(self) -> None:
+        """Write what is due from the log, if it is still there."""
+        self.catch_up(self._services.log, self._services.now_ms())
+        self._close_if_lost()
+
+    def backfilled(self, older: list[Entry]) -> None:
+        """Take what was fetched from the stream, and go on in memory."""
+        if self.state is State.ACTIVE:
+            self.release(older, self._services.log, self._services.now_ms())
+            self._close_if_lost()
+
+    def resync(self, reason: str, addresses: frozenset[str] | None = None) -> None:
+        """
+        Tell the client that something is gone, and go on from now.
+
+        Args:
+            addresses: Those concerned; all of the connection's where None.
+        """
+        if self.state is not State.ACTIVE:
+            return
+        log = self._services.log
+        self._services.metrics.resyncs[reason] += 1
+        concerned = sorted(self.addresses if addresses is None else addresses)
+        self._send(v1.RESYNC, {"reason": reason, "cursor": log.cursor_at(log.head), "addresses": concerned})
+        if len(concerned) == len(self.addresses):
+            self.skip_to_head(log)
+
+    def _close_if_lost(self) -> None:
+        if self.fell_out:
+            self.close(CloseCode.OVERLOADED, "too slow for the log: reconnect with your cursor")
+
+    # Addresses.
+
+    def join(self, address: str, since: str | None) -> v1.Reply:
+        """
+        Add an address; with `since`, a cursor, also what it has had after it.
+
+        Raises:
+            CommandError: 400 for a malformed cursor, 409 when the connection has too many addresses.
+        """
+        services = self._services
+        known = address in self.addresses
+        if not known and len(self.addresses) >= services.limits.addresses:
+            raise CommandError(409, f"a connection has at most {services.limits.addresses} addresses")
+        try:
+            where = services.log.locate(since) if since is not None else None
+        except ValueError:
+            raise CommandError(400, "since: not a cursor") from None
+        services.hub.add(self, address, services.fanout.position)
+        if where is None or known:
+            return v1.ack(cursor=self.cursor())
+        return v1.ack(cursor=self.cursor(), then=lambda: replay_address(services, self, address, where))
+
+    def leave(self, address: str) -> None:
+        """Drop an address."""
+        self._services.hub.remove(self, address)
+
+    # Commands.
+
+    def receive(self, payload: bytes, now: float) -> None:
+        """Carry out the command in a text frame and answer it, after the commands before it."""
+        wait_s = self._bucket.take(now)
+        self._overruns = self._overruns + 1 if wait_s else 0
+        if self._overruns > self._services.limits.messages_burst:
+            self.close(CloseCode.RATE, "too many commands")
+            return
+        message_id = None
+        try:
+            command = v1.decode_command(payload)
+            message_id = command.message_id
+            if wait_s:
+                raise CommandError(429, "too many commands", retry_after_ms=int(wait_s * 1000) + 1)
+            reply = self._function(command.type)(self, message_id, command.data)
+        except CommandError as error:
+            self._services.metrics.commands["error"] += 1
+            self._replies.give(error, message_id)
+            return
+        if isinstance(reply, v1.Reply):
+            self._replies.give(reply, message_id)
+            return
+        self._replies.promise(reply, message_id, self._listen)
+        if self._is_busy():
+            self.socket.pause_reading()
+
+    def _function(self, name: str) -> Any:
+        if not session.allows(self.state, name):
+            raise CommandError(401, "send `auth` first")
+        function = self._services.commands.get(name)
+        if function is None:
+            raise CommandError(404, f"there is no command {name!r:.80}")
+        self.commands += 1
+        self._services.metrics.commands[name] += 1
+        return function
+
+    def refuse_binary(self) -> None:
+        """Answer a binary frame: there is no such command."""
+        self._replies.give(CommandError(400, "send text frames: this is not a binary protocol"), None)
+
+    def auth_failed(self, error: AuthError) -> v1.Reply:
+        """Refuse the token of an `auth` frame: say so, then close."""
+        self._services.metrics.auth_failures[error.reason] += 1
+        return v1.Reply(
+            v1.AUTH_FAILED,
+            {"reason": error.reason, "message": str(error)},
+            then=lambda: self.close(CloseCode.UNAUTHENTICATED, error.reason),
+        )
+
+    def _send_reply(self, reply: Outcome, message_id: str | None) -> None:
+        if self.state not in (State.WAITING, State.ACTIVE):
+            return
+        if isinstance(reply, CommandError):
+            self.write(v1.error_frame(reply, message_id=message_id, now_ms=self._services.now_ms()))
+            return
+        self._send(reply.type, reply.data, message_id)
+        if reply.then is not None:
+            reply.then()
+
+    def _send(self, kind: str, data: Any, message_id: str | None = None) -> None:
+        self.write(v1.server_frame(kind, data, message_id=message_id, now_ms=self._services.now_ms()))
+
+    def _is_busy(self) -> bool:
+        return len(self._replies) >= self._services.limits.pending_commands
+
+    def _listen(self) -> None:
+        """Take commands again, if there is room for their replies."""
+        if self.state in (State.WAITING, State.ACTIVE) and not self.paused and not self._is_busy():
+            self.socket.resume_reading()
+
+    # Transport and time.
+
+    def transport_paused(self, now: float) -> None:
+        """The socket takes nothing more: become a position in the log. The client's commands wait as well."""
+        self.pause(self._services.fanout.position)
+        self.socket.pause_reading()
+        self._unsent = self.socket.unsent()
+        self._stall_at = now + self._services.limits.stall_timeout_s
+        self._schedule(now)
+
+    def transport_resumed(self, now: float) -> None:
+        """The socket takes data again."""
+        self._stall_at = _NEVER
+        self.seen_at = now  # nobody listened meanwhile
+        if self.state is State.ACTIVE:
+            self.resume(self._services.log, self._services.now_ms())
+            self._close_if_lost()
+        else:
+            self.paused = False
+        self._listen()
+        self._schedule(now)
+
+    def tick(self, now: float) -> None:
+        """Do what is due; the one timer of all connections calls this from `due_at` on."""
+        if self._is_dead(now):
+            self.socket.abort()
+            return
+        if now >= self._expires_at:
+            self._expire()
+        elif self.state is State.ACTIVE and not self._warned and now >= self._warn_at():
+            self._warned = True
+            self._send(v1.TOKEN_EXPIRING, {"expires_in_ms": int((self._expires_at - now) * 1000)})
+        if now >= self._ping_at and not self.paused and self.state is State.ACTIVE:
+            self.socket.ping()
+            self._ping_at = now + self._services.limits.ping_interval_s
+        self._schedule(now)
+
+    def _is_dead(self, now: float) -> bool:
+        """Tell whether the peer has vanished, or takes nothing."""
+        if now >= self._stall_at:
+            unsent = self.socket.unsent()
+            if unsent >= self._unsent:
+                self._services.metrics.stalled += 1
+                return True
+            self._unsent = unsent  # slow, but steady: wait on
+            self._stall_at = now + self._services.limits.stall_timeout_s
+        return not self.paused and now >= self.seen_at + self._services.limits.heartbeat_timeout_s
+
+    def _expire(self) -> None:
+        if self.state is State.WAITING:
+            self.close(CloseCode.TIMEOUT, "no `auth` frame in time")
+        else:
+            self.close(CloseCode.UNAUTHENTICATED, "expired")
+
+    def _warn_at(self) -> float:
+        return self._expires_at - _TOKEN_EXPIRING_BEFORE_S
+
+    def _schedule(self, now: float) -> None:
+        if self.state not in (State.WAITING, State.ACTIVE):
+            self.due_at = _NEVER
+            return
+        waits_for_warning = self.state is State.ACTIVE and not self._warned
+        due_at = min(self._warn_at() if waits_for_warning else self._expires_at, self._stall_at)
+        if not self.paused:
+            due_at = min(due_at, self._ping_at, self.seen_at + self._services.limits.heartbeat_timeout_s)
+        self.due_at = due_at
+
+
+def _addresses(identity: Identity, client_id: str) -> list[str]:
+    """Return where an identity can be reached from the start."""
+    return [
+        "all",
+        f"user:{identity.user_id}",
+        f"client:{client_id}",
+        *(f"group:{name}" for name in identity.groups),
+        *(f"tag:{name}" for name in identity.tags),
+        *(f"topic:{name}" for name in identity.topics),
+    ]

@@ -1,0 +1,212 @@
+"""
+An entry of the log as the gateway holds it: routing fields decoded, payload as the bytes that came.
+
+Responsible for reading what `publisher.event` writes. Knows nothing of Redis connections, sockets or frames; the
+two frame slots are filled by `wire`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import orjson
+
+from gateway.errors import PoisonEntry
+from publisher import event as fields_of
+from publisher.address import is_address, is_tenant
+
+EntryId = tuple[int, int]
+"""The two halves of a Redis stream entry id; ordered as Redis orders them."""
+
+# The names of an entry without options, in the order the publisher writes them.
+_PLAIN = list(fields_of.REQUIRED)
+
+_MAX_CACHED = 65_536
+_OVERHEAD = 500  # measured: objects and index slots of an entry with one address
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """
+    What an entry carries beyond the required fields; most entries have none.
+
+    Attributes:
+        exclude: Addresses whose connections do not receive it.
+        control: It is an order to the gateways, not a push.
+        expires_at: ms since 1970, or None.
+        low: Among the first that a lagging socket goes without.
+        collapse: A lagging socket receives only the newest of this key.
+    """
+
+    exclude: tuple[str, ...]
+    control: bool
+    expires_at: int | None
+    low: bool
+    collapse: bytes | None
+
+    def expired(self, now_ms: int) -> bool:
+        """Tell whether nobody should receive it any more."""
+        return self.expires_at is not None and self.expires_at <= now_ms
+
+
+class Entry:
+    """
+    One event.
+
+    Attributes:
+        seq: Its place in this instance's log, set by `Log`. Consecutive.
+        id: The stream entry id as Redis wrote it.
+        partition: The stream it came from.
+        tenant, to: Whom it addresses.
+        event, message_id, data: The payload, not yet checked: `wire` does when it makes a frame.
+        options: The rest, or None.
+        frame: The finished WebSocket frame; None until somebody wants it, empty when the payload is poison.
+        deflated: The same, compressed.
+    """
+
+    __slots__ = (
+        "data",
+        "deflated",
+        "event",
+        "frame",
+        "id",
+        "message_id",
+        "options",
+        "partition",
+        "seq",
+        "tenant",
+        "to",
+    )
+
+    def __init__(
+        self,
+        entry_id: bytes,
+        partition: int,
+        tenant: str,
+        to: tuple[str, ...],
+        event: bytes,
+        message_id: bytes,
+        data: bytes,
+        options: Options | None,
+    ) -> None:
+        self.seq = 0
+        self.id = entry_id
+        self.partition = partition
+        self.tenant = tenant
+        self.to = to
+        self.event = event
+        self.message_id = message_id
+        self.data = data
+        self.options = options
+        self.frame: bytes | None = None
+        self.deflated: bytes | None = None
+
+    @property
+    def size(self) -> int:
+        """Bytes of memory it takes, roughly, its frame included."""
+        return _OVERHEAD + 2 * len(self.data)
+
+    @property
+    def position(self) -> EntryId:
+        """The id as two integers."""
+        return split_id(self.id)
+
+    def excludes(self, addresses: dict[str, int]) -> bool:
+        """Tell whether one of `addresses` is excluded."""
+        return self.options is not None and any(address in addresses for address in self.options.exclude)
+
+
+def split_id(entry_id: bytes) -> EntryId:
+    """Return `b"<ms>-<n>"` as two integers."""
+    ms, _, n = entry_id.partition(b"-")
+    return int(ms), int(n)
+
+
+def join_id(position: EntryId) -> bytes:
+    """Return a position as Redis writes it."""
+    return b"%d-%d" % position
+
+
+class EntryDecoder:
+    """
+    Decodes the entries of one partition.
+
+    The audience and the tenant of an event are usually ones that were seen before, so their decoded forms are
+    cached: the strings are then shared by the whole log as well.
+    """
+
+    def __init__(self, partition: int) -> None:
+        self._partition = partition
+        self._audiences: dict[bytes, tuple[str, ...]] = {}
+        self._tenants: dict[bytes, str] = {}
+
+    def decode(self, entry_id: bytes, fields: Sequence[bytes]) -> Entry:
+        """
+        Decode one entry: `fields` are names and values, alternating, in any order.
+
+        Raises:
+            PoisonEntry: It is not an event that this version can deliver.
+        """
+        options = None
+        if fields[::2] == _PLAIN:
+            _, version, _, tenant, _, to, _, event, _, message_id, _, data = fields
+        else:
+            named = dict(zip(fields[::2], fields[1::2], strict=False))
+            try:
+                version, tenant, to, event, message_id, data = [named[name] for name in _PLAIN]
+            except KeyError as error:
+                raise PoisonEntry(entry_id, f"field {error.args[0].decode()!r} is missing") from None
+            options = self._options(entry_id, named)
+        if version != fields_of.VERSION:
+            raise PoisonEntry(entry_id, "its version is not 1")
+        try:
+            tenant_name = self._tenants[tenant]
+        except KeyError:
+            tenant_name = self._tenant(entry_id, tenant)
+        try:
+            addresses = self._audiences[to]
+        except KeyError:
+            addresses = self._audience(entry_id, to)
+        return Entry(entry_id, self._partition, tenant_name, addresses, event, message_id, data, options)
+
+    def _tenant(self, entry_id: bytes, raw: bytes) -> str:
+        name = raw.decode("ascii", "replace")
+        if not is_tenant(name):
+            raise PoisonEntry(entry_id, "its tenant is not a tenant's name")
+        if len(self._tenants) >= _MAX_CACHED:
+            self._tenants.clear()
+        self._tenants[raw] = name
+        return name
+
+    def _audience(self, entry_id: bytes, raw: bytes) -> tuple[str, ...]:
+        try:
+            addresses = orjson.loads(raw)
+        except orjson.JSONDecodeError:
+            raise PoisonEntry(entry_id, "its audience is not JSON") from None
+        if not isinstance(addresses, list) or not all(map(is_address, addresses)):
+            raise PoisonEntry(entry_id, "its audience is not a list of addresses")
+        if len(self._audiences) >= _MAX_CACHED:
+            self._audiences.clear()
+        audience = tuple(dict.fromkeys(addresses))
+        if len(audience) <= 100:  # a long list will hardly come twice
+            self._audiences[raw] = audience
+        return audience
+
+    def _options(self, entry_id: bytes, named: dict[bytes, bytes]) -> Options | None:
+        exclude = named.get(fields_of.F_EXCLUDE)
+        expires = named.get(fields_of.F_EXPIRES)
+        kind = named.get(fields_of.F_KIND, fields_of.KIND_EVENT)
+        if expires is not None and not (expires.isdigit() and len(expires) < 17):
+            raise PoisonEntry(entry_id, "its expiry is not a number of ms")
+        options = Options(
+            exclude=self._audience(entry_id, exclude) if exclude is not None else (),
+            control=kind == fields_of.KIND_CONTROL,
+            expires_at=int(expires) if expires is not None else None,
+            low=named.get(fields_of.F_PRIORITY) == fields_of.PRIORITY_LOW,
+            collapse=named.get(fields_of.F_COLLAPSE),
+        )
+        return None if options == _NO_OPTIONS else options
+
+
+_NO_OPTIONS = Options(exclude=(), control=False, expires_at=None, low=False, collapse=None)

@@ -1,0 +1,92 @@
+"""
+Why did a user get an event, or not? Each instance's answer to `gateway explain`.
+
+The question is a control event, so every instance answers it at the same place in the log; answers are collected in
+a short-lived list in Redis.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from redis.asyncio import Redis
+
+from gateway.connection import Connection
+from gateway.entry import Entry
+from gateway.log import Log
+from gateway.services import Services
+from gateway.store.answers import give_answer
+from gateway.subscriber import Subscriber
+
+_MOST_DEPARTED = 20
+
+
+def verdict(log: Log, receiver: Subscriber, entry: Entry) -> str:
+    """Say what became of an entry in memory for one receiver of the same tenant."""
+    matched = [address for address in entry.to if address in receiver.addresses]
+    if not matched:
+        return "not addressed: it holds none of the event's addresses"
+    options = entry.options
+    if options is not None and entry.excludes(receiver.addresses):
+        excluded = [address for address in options.exclude if address in receiver.addresses]
+        return f"excluded by {', '.join(excluded)}"
+    if all(receiver.addresses[address] >= entry.seq for address in matched):
+        return f"too early: it joined {', '.join(matched)} after the event, or resumed behind it"
+    if entry.frame == b"":
+        return "not sent: the event's payload is not JSON"
+    if receiver.lagging and entry.seq > receiver.written_up_to(log):
+        return "not yet: the socket is slow or still resuming, and the event waits in the log"
+    notes = []
+    if options is not None:
+        notes += ["it may have expired while the socket lagged"] if options.expires_at is not None else []
+        notes += ["it is low priority: dropped if the socket lagged"] if options.low else []
+        notes += ["a newer one of its collapse key may have taken its place"] if options.collapse else []
+    return f"sent, by way of {', '.join(matched)}" + (f" ({'; '.join(notes)})" if notes else "")
+
+
+class Explainer:
+    """Answers for one instance."""
+
+    def __init__(self, services: Services, redis: Redis) -> None:
+        self._services = services
+        self._redis = redis
+
+    def answer(self, order: Entry, data: dict[str, Any]) -> None:
+        """Answer the order's question: `request`, `entry` (a stream id), `partition` and `user`."""
+        request, user_id = str(data["request"]), str(data["user"])
+        entry = self._services.log.find(str(data["entry"]).encode(), int(data["partition"]))
+        facts = {
+            "instance": self._services.instance_id,
+            "in_memory": entry is not None,
+            "connections": [self._describe(c, entry) for c in self._connections(order.tenant, user_id)],
+            "departed": self._departed(order.tenant, user_id),
+        }
+        self._services.tasks.start("explain", self._give(request, facts))
+
+    async def _give(self, request: str, facts: dict[str, Any]) -> None:
+        async with asyncio.timeout(5):
+            await give_answer(self._redis, request, facts)
+
+    def _connections(self, tenant: str, user_id: str) -> list[Connection]:
+        receivers = self._services.hub.match(tenant, (f"user:{user_id}",))
+        return [receiver for receiver in receivers if isinstance(receiver, Connection)]
+
+    def _describe(self, connection: Connection, entry: Entry | None) -> dict[str, Any]:
+        return {
+            "client": connection.client_id,
+            "opened_at": connection.opened_at,
+            "remote": connection.remote,
+            "lagging": connection.lagging,
+            "addresses": sorted(connection.addresses)[:50],
+            "verdict": verdict(self._services.log, connection, entry)
+            if entry is not None
+            else "unknown: the event is no longer in this instance's memory",
+        }
+
+    def _departed(self, tenant: str, user_id: str) -> list[dict[str, Any]]:
+        return [
+            {"client": d.client_id, "opened_at": d.opened_at, "closed_at": d.closed_at, "code": d.code}
+            for d in self._services.departed
+            if (d.tenant, d.user_id) == (tenant, user_id)
+        ][-_MOST_DEPARTED:]

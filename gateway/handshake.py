@@ -1,0 +1,117 @@
+"""
+The handshake: what an HTTP request to the WebSocket port may become.
+
+Pure: a request and the rules in, a decision out. The credentials it finds are not checked here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from urllib.parse import parse_qs, urlsplit
+
+from websockets.datastructures import Headers
+from websockets.exceptions import NegotiationError
+from websockets.headers import parse_subprotocol
+
+from gateway.wire.v1 import SUBPROTOCOL
+
+WEBSOCKET_PATH = "/ws"
+HEALTH_PATH = "/health"
+READY_PATH = "/ready"
+
+MAX_PATH_LENGTH = 16 * 1024
+
+_BEARER_SUBPROTOCOL = "bearer."
+_ANY_ORIGIN = "*"
+
+
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """
+    What a client brought.
+
+    Attributes:
+        token: A JWT, not verified; None: it will come in an `auth` frame.
+        cursor: Where to resume, or None.
+    """
+
+    token: str | None
+    cursor: str | None
+
+
+def split_path(target: str) -> tuple[str, str]:
+    """Return path and query of a request target."""
+    path, _, query = target.partition("?")
+    return path, query
+
+
+def credentials(query: str, headers: Headers) -> Credentials:
+    """
+    Find the token in the query, the `Authorization` header (RFC 6750, section 2.1) or the offered subprotocols.
+
+    Browsers cannot set headers on a WebSocket, hence the other two ways.
+    """
+    parameters = parse_qs(query, max_num_fields=32) if query else {}
+    token = _first(parameters.get("token", ())) or _bearer(headers) or _offered_token(offered(headers))
+    return Credentials(token, _first(parameters.get("cursor", ())))
+
+
+def offered(headers: Headers) -> list[str]:
+    """Return the subprotocols that the client offers; none where the header is malformed."""
+    names: list[str] = []
+    for value in headers.get_all("Sec-WebSocket-Protocol"):
+        try:
+            names += parse_subprotocol(value)
+        except NegotiationError:
+            return []
+    return names
+
+
+def select_subprotocol(names: Sequence[str]) -> str | None:
+    """Return the subprotocol to answer with: ours if it is offered. The one that carries a token is never echoed."""
+    return SUBPROTOCOL if SUBPROTOCOL in names else None
+
+
+def origin_allowed(headers: Headers, allowed: Collection[str]) -> bool:
+    """
+    Tell whether the page that opens this connection may.
+
+    Against cross-site WebSocket hijacking (RFC 6455, section 10.2): a page of our own host may, and those of the
+    list. Who sends no Origin is not a browser. `null` is nobody's.
+    """
+    origins = headers.get_all("Origin")
+    if not origins or _ANY_ORIGIN in allowed:
+        return True
+    if len(origins) > 1:
+        return False
+    origin = origins[0].lower()
+    if origin in allowed:
+        return True
+    hosts = headers.get_all("Host")
+    return len(hosts) == 1 and _is_same_host(origin, hosts[0].lower())
+
+
+def _is_same_host(origin: str, host: str) -> bool:
+    try:
+        parts = urlsplit(origin)
+    except ValueError:
+        return False
+    return parts.scheme in ("http", "https") and parts.netloc == host
+
+
+def _first(values: Sequence[str]) -> str | None:
+    return values[0] if values else None
+
+
+def _bearer(headers: Headers) -> str | None:
+    values = headers.get_all("Authorization")
+    scheme, _, token = values[0].partition(" ") if len(values) == 1 else ("", "", "")
+    return token.strip() or None if scheme.lower() == "bearer" else None
+
+
+def _offered_token(names: Sequence[str]) -> str | None:
+    for name in names:
+        if name.startswith(_BEARER_SUBPROTOCOL):
+            return name.removeprefix(_BEARER_SUBPROTOCOL)
+    return None

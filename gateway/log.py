@@ -1,0 +1,339 @@
+"""
+The log in memory: this instance's replica of the recent past.
+
+A ring of entries in the order in which this instance read them, with an index by address and, per partition, the
+knowledge of what is missing. A resume, a join with `since` and a slow socket that catches up are all served from
+here. Pure: no clock, no I/O; frames are not its business.
+
+Sequence numbers count the entries that this instance has read and mean nothing elsewhere. For the world outside
+there are cursors (`publisher.cursor`), which `locate` and `cursor_at` translate.
+
+The index holds, per address, the ascending sequence numbers of its entries (a *chain*). Appending is one list
+append; a replay is one bisect and one slice; the stale front of a chain is cut when half of it is stale.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from gateway.entry import Entry, EntryId, split_id
+from publisher.cursor import Cursor
+
+Chain = list[int]
+
+_CROSS_PARTITION_MARGIN_MS = 5_000
+_COMPACT_AFTER = 1_024
+
+
+@dataclass(slots=True)
+class Partition:
+    """
+    What is known of one stream.
+
+    Attributes:
+        epoch: Its incarnation.
+        last: Id of the newest entry read.
+        floor: Everything after this id, up to `last`, is in memory.
+        chain: Sequence numbers of its entries in memory.
+    """
+
+    epoch: str = ""
+    last: EntryId = (0, 0)
+    floor: EntryId = (0, 0)
+    chain: Chain = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A cursor whose sequel is all in memory: replay what follows `after`, without `seen`."""
+
+    after: int
+    seen: frozenset[int] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Older:
+    """A cursor older than memory: per partition, what lies between `start` (exclusive) and the floor is missing."""
+
+    starts: dict[int, EntryId]
+    found: Found
+
+
+@dataclass(frozen=True, slots=True)
+class Ahead:
+    """A cursor of an instance that has read further than this one: wait for it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Unknown:
+    """A cursor of another log; `reason` is what a `resync` tells the client."""
+
+    reason: str
+
+
+class Log:
+    """
+    The ring of recent entries.
+
+    Attributes:
+        head: Sequence number of the newest entry; 0 while there is none.
+        base: Sequence number of the oldest entry in memory; `head + 1` while there is none.
+        partitions: One state per stream.
+    """
+
+    def __init__(self, *, partitions: int, retention_ms: int, max_entries: int, max_bytes: int) -> None:
+        self.head = 0
+        self.base = 1
+        self.partitions = [Partition() for _ in range(partitions)]
+        self._retention_ms = retention_ms
+        self._max_entries = max_entries
+        self._max_bytes = max_bytes
+        self._bytes = 0
+        self._entries: list[Entry] = []
+        self._offset = 1  # sequence number of self._entries[0]
+        self._chains: dict[str, dict[str, Chain]] = {}
+        self._optional: set[int] = set()  # those with options, which a replay must look at one by one
+
+    def __len__(self) -> int:
+        return self.head - self.base + 1
+
+    @property
+    def size_bytes(self) -> int:
+        """Memory that the entries take, roughly."""
+        return self._bytes
+
+    def entry(self, seq: int) -> Entry:
+        """Return an entry in memory (`base` ≤ seq ≤ `head`)."""
+        return self._entries[seq - self._offset]
+
+    # What the consumer does.
+
+    def extend(self, entries: Sequence[Entry], now_ms: int) -> None:
+        """Append entries of one partition, in ascending order of id, and let go of what is too old or too much."""
+        if not entries:
+            return
+        seq = self.head
+        size = 0
+        partition = self.partitions[entries[0].partition]
+        for entry in entries:
+            seq += 1
+            entry.seq = seq
+            size += entry.size
+            options = entry.options
+            if options is not None:
+                if options.control:  # orders are never replayed
+                    continue
+                self._optional.add(seq)
+            try:
+                index = self._chains[entry.tenant]
+            except KeyError:
+                index = self._chains[entry.tenant] = {}
+            for address in entry.to:
+                if address in index:
+                    index[address].append(seq)
+                else:
+                    index[address] = [seq]
+        self._entries.extend(entries)
+        partition.chain.extend(range(self.head + 1, seq + 1))
+        self.head = seq
+        self._bytes += size
+        partition.last = entries[-1].position
+        self._evict(now_ms)
+
+    def reset(self, partition: int, epoch: str, floor: EntryId) -> None:
+        """
+        Begin anew: what was known of this partition belongs to another log, or has a hole.
+
+        Every entry goes, those of other partitions too: sequence numbers cannot have gaps. Their floors rise.
+        """
+        self._release(self.head + 1)
+        self.base = self.head + 1
+        for state in self.partitions:
+            state.floor = state.last
+        self.partitions[partition].epoch = epoch
+        self.partitions[partition].floor = self.partitions[partition].last = floor
+
+    def _evict(self, now_ms: int) -> None:
+        # By the log's own clock where it lags behind ours, so that a warm start keeps what the stream had kept.
+        newest_ms = self._entries[-1].position[0]
+        horizon = min(newest_ms, now_ms) - self._retention_ms
+        first = self.base
+        size = self._bytes
+        while first < self.head:
+            entry = self.entry(first)
+            within = self.head - first < self._max_entries and size <= self._max_bytes
+            if within and entry.position[0] >= horizon:
+                break
+            size -= entry.size
+            first += 1
+        self._release(first)
+
+    def _release(self, first: int) -> None:
+        """Forget every entry before `first`."""
+        for seq in range(self.base, first):
+            entry = self.entry(seq)
+            self._bytes -= entry.size
+            partition = self.partitions[entry.partition]
+            partition.floor = entry.position
+            self._optional.discard(seq)
+            index = self._chains.get(entry.tenant)
+            if index is not None:
+                for address in entry.to:
+                    _cut(index, address, first)
+                if not index:
+                    del self._chains[entry.tenant]
+        for partition in self.partitions:
+            if partition.chain and partition.chain[0] < first:
+                del partition.chain[: bisect_left(partition.chain, first)]
+        self.base = first
+        stale = first - self._offset
+        if stale > _COMPACT_AFTER or first > self.head:
+            del self._entries[:stale]
+            self._offset = first
+
+    # What a replay does.
+
+    def due(self, tenant: str, addresses: Mapping[str, int], after: int) -> list[int]:
+        """
+        Return the ascending sequence numbers, beyond `after`, of the entries that `addresses` select.
+
+        Args:
+            addresses: Address → sequence number up to which its entries are not meant for the caller.
+        """
+        index = self._chains.get(tenant)
+        if index is None:
+            return []
+        found = []
+        for address, since in addresses.items():
+            chain = index.get(address)
+            if chain and chain[-1] > after and chain[-1] > since:
+                found.append(chain[bisect_right(chain, max(after, since, self.base - 1)) :])
+        if len(found) == 1:
+            return found[0]
+        return sorted(set().union(*found))
+
+    def admissible(self, seqs: Iterable[int], addresses: dict[str, int], now_ms: int, *, lagging: bool) -> list[Entry]:
+        """
+        Return the entries of `seqs` in order, without those that this receiver must not or need not see.
+
+        Dropped: excluded ones, expired ones, and `low` ones while `lagging`.
+        """
+        optional = self._optional
+        offset = self._offset
+        entries = self._entries
+        if not optional:
+            return [entries[seq - offset] for seq in seqs]
+        admitted = []
+        for seq in seqs:
+            entry = entries[seq - offset]
+            if seq in optional:
+                options = entry.options
+                assert options is not None  # noqa: S101 - that is what `_optional` means
+                if (lagging and options.low) or options.expired(now_ms) or entry.excludes(addresses):
+                    continue
+            admitted.append(entry)
+        return admitted
+
+    def collapsed(self, seqs: list[int], addresses: dict[str, int], now_ms: int) -> list[int]:
+        """Return `seqs` with only the newest admissible entry of each collapse key; the list itself if it has none."""
+        if not self._optional or self._optional.isdisjoint(seqs):
+            return seqs
+        kept = []
+        newest: set[bytes] = set()
+        for seq in reversed(seqs):
+            options = self.entry(seq).options
+            if options is not None and options.collapse is not None:
+                if options.collapse in newest or not self.admissible((seq,), addresses, now_ms, lagging=False):
+                    continue
+                newest.add(options.collapse)
+            kept.append(seq)
+        kept.reverse()
+        return kept
+
+    # Cursors.
+
+    def cursor_at(self, seq: int) -> str:
+        """Return the cursor of a client that has everything up to `seq`: one part per partition, joined by commas."""
+        parts = []
+        for number, partition in enumerate(self.partitions):
+            if seq >= self.head:
+                ms, n = partition.last
+            else:
+                at = bisect_right(partition.chain, seq)
+                ms, n = self.entry(partition.chain[at - 1]).position if at else partition.floor
+            parts.append(str(Cursor(ms, n, number, partition.epoch)))
+        return ",".join(parts)
+
+    def locate(self, text: str) -> Found | Older | Ahead | Unknown:
+        """
+        Find where a cursor stands.
+
+        A cursor with parts for all partitions is exact. The id of one push names one partition only: the others are
+        then replayed from its time less a margin, so that nothing is missed; clients drop what they have by id.
+
+        Raises:
+            ValueError: `text` is not a cursor.
+        """
+        cursors = {cursor.partition: cursor for cursor in map(Cursor.parse, text.split(","))}
+        for number, cursor in cursors.items():
+            if number >= len(self.partitions):
+                return Unknown("unknown_cursor")
+            if cursor.epoch != self.partitions[number].epoch:
+                return Unknown("epoch")
+        oldest_ms = min(cursor.ms for cursor in cursors.values())
+        margin = (max(0, oldest_ms - _CROSS_PARTITION_MARGIN_MS), 0)
+        positions = [
+            (cursors[number].ms, cursors[number].n) if number in cursors else min(margin, partition.last)
+            for number, partition in enumerate(self.partitions)
+        ]
+        return self._locate(positions)
+
+    def _locate(self, positions: list[EntryId]) -> Found | Older | Ahead:
+        if any(at > state.last for at, state in zip(positions, self.partitions, strict=True)):
+            return Ahead()
+        older = {
+            number: at
+            for number, (at, state) in enumerate(zip(positions, self.partitions, strict=True))
+            if at < state.floor
+        }
+        firsts = []  # per partition, the index in its chain of the first entry not yet seen
+        for at, state in zip(positions, self.partitions, strict=True):
+            firsts.append(bisect_right(state.chain, at, key=lambda seq: self.entry(seq).position))
+        unseen = [
+            state.chain[first] for first, state in zip(firsts, self.partitions, strict=True) if first < len(state.chain)
+        ]
+        after = min(unseen, default=self.head + 1) - 1
+        seen = frozenset(
+            seq
+            for first, state in zip(firsts, self.partitions, strict=True)
+            for seq in state.chain[bisect_right(state.chain, after) : first]
+        )
+        found = Found(after, seen)
+        return Older(older, found) if older else found
+
+    def find(self, entry_id: bytes, partition: int) -> Entry | None:
+        """Return the entry with this stream id, if it is in memory."""
+        chain = self.partitions[partition].chain
+        at = bisect_left(chain, split_id(entry_id), key=lambda seq: self.entry(seq).position)
+        if at < len(chain) and self.entry(chain[at]).id == entry_id:
+            return self.entry(chain[at])
+        return None
+
+
+def newest_of_each_key(entries: list[Entry]) -> list[Entry]:
+    """Return `entries` with only the last of each collapse key; for entries that are not in memory."""
+    newest = {e.options.collapse: e for e in entries if e.options is not None and e.options.collapse is not None}
+    return [e for e in entries if e.options is None or e.options.collapse is None or newest[e.options.collapse] is e]
+
+
+def _cut(index: dict[str, Chain], address: str, first: int) -> None:
+    """Drop what is before `first` from an address's chain: at once if that is all of it, else by halves."""
+    chain = index.get(address)
+    if chain is None:
+        return
+    if chain[-1] < first:
+        del index[address]
+    elif len(chain) > 64 and chain[len(chain) // 2] < first:
+        del chain[: bisect_left(chain, first)]

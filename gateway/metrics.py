@@ -1,0 +1,42 @@
+"""
+Counts of what this instance does. Plain integers: adding to one is all the hot path pays.
+
+Read by `/stats`-like pages, by the lease and by `gateway instances`.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+
+
+@dataclass(slots=True)
+class Metrics:
+    """
+    One instance's counters since its start.
+
+    Attributes:
+        events: Entries read from the log.
+        poison: Entries that could not be delivered.
+        connections_opened: Connections that got as far as a session.
+        closed: Connections closed, by close code.
+        commands: Commands answered, by type; `error` stands for those that were refused.
+        auth_failures: Refused tokens, by reason.
+        replays: Clients that resumed from memory.
+        backfills: Clients that resumed with a read from Redis.
+        resyncs: Clients that were told of a gap, by reason.
+        stalled: Sockets aborted because they took nothing.
+        redis_errors: Failed reads of the log, by kind.
+    """
+
+    events: int = 0
+    poison: int = 0
+    connections_opened: int = 0
+    closed: Counter[int] = field(default_factory=Counter)
+    commands: Counter[str] = field(default_factory=Counter)
+    auth_failures: Counter[str] = field(default_factory=Counter)
+    replays: int = 0
+    backfills: int = 0
+    resyncs: Counter[str] = field(default_factory=Counter)
+    stalled: int = 0
+    redis_errors: Counter[str] = field(default_factory=Counter)

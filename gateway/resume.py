@@ -1,0 +1,90 @@
+"""
+Resuming: where a connection goes on, given a cursor.
+
+From memory where that reaches back far enough; else with a read from the stream (`backfill`); else with a `resync`
+that names what is gone. Never silently with less.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from gateway.log import Ahead, Found, Log, Older, Unknown
+from gateway.session import State
+
+if TYPE_CHECKING:
+    from gateway.connection import Connection
+    from gateway.services import Services
+
+Where = Found | Older | Ahead | Unknown
+
+_AHEAD_RETRY_S = 0.05
+_AHEAD_RETRIES = 60
+
+
+def locate(log: Log, cursor: str) -> Where:
+    """Find a cursor that a client gave; one that is none is as good as unknown."""
+    try:
+        return log.locate(cursor)
+    except ValueError:
+        return Unknown("unknown_cursor")
+
+
+def position(log: Log, where: Where | None) -> int:
+    """Return the sequence number after which memory has what follows a cursor."""
+    if isinstance(where, Found):
+        return where.after
+    return where.found.after if isinstance(where, Older) else log.head
+
+
+def resume(services: Services, connection: Connection, where: Where, cursor: str) -> None:
+    """Let a connection that has just entered go on from a cursor."""
+    if isinstance(where, Found):
+        services.metrics.replays += 1
+        connection.lag_from(where.after, where.seen)
+        connection.go_on()
+    elif isinstance(where, Older):
+        services.metrics.backfills += 1
+        connection.lag_from(where.found.after, where.found.seen)
+        connection.held = True
+        services.backfill.start(connection, where.starts, frozenset(connection.addresses))
+    elif isinstance(where, Ahead):
+        connection.lag_from(services.log.head)
+        connection.held = True
+        _await_log(services, connection, cursor, _AHEAD_RETRIES)
+    else:
+        connection.resync(where.reason)
+
+
+def _await_log(services: Services, connection: Connection, cursor: str, retries: int) -> None:
+    """Wait until this instance has read as far as the one that gave the cursor."""
+    if connection.state is not State.ACTIVE:
+        return
+    where = locate(services.log, cursor)
+    if not isinstance(where, Ahead):
+        connection.held = False
+        resume(services, connection, where, cursor)
+    elif retries == 0:
+        connection.resync("unknown_cursor")
+    else:
+        asyncio.get_running_loop().call_later(_AHEAD_RETRY_S, _await_log, services, connection, cursor, retries - 1)
+
+
+def replay_address(services: Services, connection: Connection, address: str, where: Where) -> None:
+    """Send what an address that was just joined has had since a cursor."""
+    if connection.state is not State.ACTIVE or address not in connection.addresses:
+        return
+    log, now_ms = services.log, services.now_ms()
+    if isinstance(where, Found):
+        connection.replay(log, address, where.after, now_ms)
+        connection.go_on()
+    elif isinstance(where, Older):
+        if not connection.lagging:
+            connection.lag_from(log.head)
+        connection.held = True
+        connection.replay(log, address, where.found.after, now_ms)
+        services.backfill.start(connection, where.starts, frozenset({address}))
+    elif isinstance(where, Unknown):
+        connection.resync(where.reason, frozenset({address}))
+    # Ahead: what this instance has not read yet will come; the client drops by id what it has.

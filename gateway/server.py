@@ -1,0 +1,457 @@
+"""
+The server: TCP connections in, WebSocket sessions out.
+
+An asyncio.Protocol around the Sans-I/O core of `websockets`, because a task and streams for each connection cost
+three times the memory and a third of the accepts per second. No task and no timer per connection: one sweep a second
+serves them all.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import logging
+import random
+import socket
+import struct
+import termios
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Any, cast
+
+import orjson
+import structlog
+from websockets.datastructures import Headers
+from websockets.extensions.permessage_deflate import PerMessageDeflate, ServerPerMessageDeflateFactory
+from websockets.frames import Frame, Opcode
+from websockets.http11 import Request, Response
+from websockets.protocol import State as WireState
+from websockets.server import ServerProtocol
+from websockets.typing import Subprotocol
+
+from gateway import handshake
+from gateway.close_codes import CloseCode
+from gateway.connection import Connection
+from gateway.errors import AuthError, KeyUnknown
+from gateway.handshake import Credentials
+from gateway.identity import Identity
+from gateway.services import Services
+from gateway.subscriber import Wire
+
+_log = structlog.get_logger()
+
+_HIGH_WATER_BYTES = 16 * 1024
+_NOTSENT_LOWAT_BYTES = 128 * 1024
+_CLOSING_TIMEOUT_S = 5.0
+_SWEEP_S = 1.0
+_RETRY_AFTER_S = 5
+_INVALID_DATA = 1007
+_ABNORMAL = 1006
+_PING_FRAME = b"\x89\x00"
+
+# What the core would log is in our own lines; the peer's mistakes are not errors of ours.
+_core_logger = logging.getLogger("gateway.websockets")
+_core_logger.addHandler(logging.NullHandler())
+_core_logger.propagate = False
+_core_logger.setLevel(logging.CRITICAL)
+
+
+@dataclass(frozen=True, slots=True)
+class ServerOptions:
+    """
+    How the server treats its peers.
+
+    Attributes:
+        max_connections: Beyond this, handshakes are answered with 503.
+        origins: Pages that may connect besides those of our own host.
+        text_wire, deflate_wire: Wire formats; the second is None where compression is off.
+        unready: Returns what keeps the gateway from being ready; nothing when it is.
+    """
+
+    max_connections: int
+    origins: frozenset[str]
+    text_wire: Wire
+    deflate_wire: Wire | None
+    unready: Callable[[], list[str]]
+
+
+class Server:
+    """Accepts sockets, and keeps their time."""
+
+    def __init__(self, services: Services, options: ServerOptions) -> None:
+        self.services = services
+        self.options = options
+        self.loop = asyncio.get_running_loop()
+        self.handshaking: dict[SocketProtocol, float] = {}  # with the time of its end; in its order
+        self.closing: dict[SocketProtocol, float] = {}
+        self.sockets = 0
+        self._server: asyncio.Server | None = None
+        self._sweeper: asyncio.TimerHandle | None = None
+        self.extensions = (
+            [ServerPerMessageDeflateFactory(server_no_context_takeover=True, client_no_context_takeover=True)]
+            if options.deflate_wire is not None
+            else None
+        )
+
+    async def start(self, host: str, port: int, *, backlog: int, reuse_port: bool) -> int:
+        """Listen; return the port, which the kernel chooses where `port` is 0."""
+        listener = listening_socket(
+            host, port, reuse_port=reuse_port, user_timeout_s=self.services.limits.heartbeat_timeout_s
+        )
+        self._server = await self.loop.create_server(lambda: SocketProtocol(self), sock=listener, backlog=backlog)
+        self._sweeper = self.loop.call_later(_SWEEP_S, self._sweep)
+        return cast(int, listener.getsockname()[1])
+
+    async def stop(self, drain_s: float) -> None:
+        """Accept nothing more; send the clients away evenly over `drain_s`; then close what is left. Idempotent."""
+        if self._server is not None:
+            self._server.close()
+            self._server = None
+        connections = list(self.services.connections)
+        for number, connection in enumerate(connections):
+            if number and number % 64 == 0:
+                await asyncio.sleep(64 * drain_s / len(connections))
+            connection.going_away(int(random.uniform(0, max(drain_s, 1.0)) * 1000))
+        deadline = self.loop.time() + _CLOSING_TIMEOUT_S
+        while self.sockets and self.loop.time() < deadline:
+            await asyncio.sleep(0.01)
+        for protocol in [*self.closing, *self.handshaking]:
+            protocol.abort()
+        if self._sweeper is not None:
+            self._sweeper.cancel()
+            self._sweeper = None
+
+    def _sweep(self) -> None:
+        """Do what is due for every connection: about 40 ns for each that has nothing due."""
+        now = self.loop.time()
+        self._sweeper = self.loop.call_later(_SWEEP_S, self._sweep)
+        for connection in [c for c in self.services.connections if now >= c.due_at]:
+            connection.tick(now)
+        for waiting in (self.handshaking, self.closing):
+            for protocol in [protocol for protocol, until in waiting.items() if now >= until]:
+                protocol.abort()
+
+
+class SocketProtocol(asyncio.Protocol):
+    """One TCP connection: an HTTP request, then perhaps a WebSocket. The `Socket` of its `Connection`."""
+
+    __slots__ = (
+        "_binary",
+        "_connection",
+        "_core",
+        "_fragments",
+        "_server",
+        "_transport",
+        "write",
+    )
+
+    def __init__(self, server: Server) -> None:
+        self._server = server
+        self._core = ServerProtocol(
+            extensions=server.extensions,
+            select_subprotocol=_select_subprotocol,
+            max_size=server.services.limits.max_message_bytes,
+            logger=_core_logger,
+        )
+        self._connection: Connection | None = None
+        self._fragments: list[bytes] = []
+        self._binary = False
+        self._transport: Any = None
+        self.write: Callable[[bytes], None]
+
+    # What asyncio calls.
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """A peer has connected."""
+        self._transport = transport
+        self.write = self._transport.write
+        self._transport.set_write_buffer_limits(high=_HIGH_WATER_BYTES)
+        server = self._server
+        server.sockets += 1
+        server.handshaking[self] = server.loop.time() + server.services.limits.handshake_timeout_s
+
+    def data_received(self, data: bytes) -> None:
+        """Bytes have come: any byte is a sign of life."""
+        if self._connection is not None:
+            self._connection.seen_at = self._server.loop.time()
+        try:
+            self._core.receive_data(data)
+            for event in self._core.events_received():
+                if isinstance(event, Frame):
+                    self._on_frame(event)
+                elif isinstance(event, Request):
+                    self._on_request(event)
+            self._flush()
+        except Exception:  # a bug of ours must not take the others' connections with it
+            _log.exception("connection_failed")
+            self.close(CloseCode.INTERNAL_ERROR, "")
+
+    def eof_received(self) -> bool:
+        """The peer sends nothing more; asyncio closes the transport."""
+        self._core.receive_eof()
+        return False
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The transport is gone."""
+        server = self._server
+        server.sockets -= 1
+        server.handshaking.pop(self, None)
+        server.closing.pop(self, None)
+        self._core.receive_eof()
+        if self._connection is not None:
+            self._connection.lost(self._close_code())
+
+    def pause_writing(self) -> None:
+        """The peer is slower than we are."""
+        if self._connection is not None:
+            self._connection.transport_paused(self._server.loop.time())
+
+    def resume_writing(self) -> None:
+        """The peer has taken what was written."""
+        if self._connection is not None:
+            self._connection.transport_resumed(self._server.loop.time())
+
+    # What the connection calls.
+
+    def close(self, code: int, reason: str) -> None:
+        """See `connection.Socket`."""
+        if self._core.state is WireState.OPEN:
+            self._core.send_close(code, reason)
+            self._flush()
+            self._end_soon()
+        elif self._core.state is WireState.CONNECTING:
+            self.abort()
+
+    def ping(self) -> None:
+        """See `connection.Socket`."""
+        if self._core.state is WireState.OPEN:
+            self.write(_PING_FRAME)
+
+    def abort(self) -> None:
+        """See `connection.Socket`."""
+        self._transport.abort()
+
+    def pause_reading(self) -> None:
+        """See `connection.Socket`."""
+        if not self._transport.is_closing():
+            self._transport.pause_reading()
+
+    def resume_reading(self) -> None:
+        """See `connection.Socket`."""
+        if not self._transport.is_closing():
+            self._transport.resume_reading()
+
+    def unsent(self) -> int:
+        """See `connection.Socket`; the kernel's share by SIOCOUTQ (tcp(7))."""
+        queued: int = self._transport.get_write_buffer_size()
+        try:
+            answer = fcntl.ioctl(self._transport.get_extra_info("socket").fileno(), termios.TIOCOUTQ, b"\0" * 4)
+        except (OSError, ValueError):
+            return queued
+        return queued + cast(int, struct.unpack("i", answer)[0])
+
+    # Frames.
+
+    def _on_frame(self, frame: Frame) -> None:
+        if frame.opcode is Opcode.TEXT or frame.opcode is Opcode.BINARY:
+            self._binary = frame.opcode is Opcode.BINARY
+            if frame.fin:
+                self._on_message(bytes(frame.data))
+            else:
+                self._fragments = [bytes(frame.data)]
+        elif frame.opcode is Opcode.CONT:
+            self._fragments.append(bytes(frame.data))
+            if frame.fin:
+                payload = b"".join(self._fragments)
+                self._fragments = []
+                self._on_message(payload)
+
+    def _on_message(self, payload: bytes) -> None:
+        connection = self._connection
+        if connection is None or self._core.state is not WireState.OPEN:
+            return
+        if self._binary:
+            connection.refuse_binary()
+        elif _is_utf8(payload):
+            connection.receive(payload, self._server.loop.time())
+        else:
+            self.close(_INVALID_DATA, "a text frame is not UTF-8")
+
+    def _flush(self) -> None:
+        """Send what the core wants sent: pongs, close frames, HTTP responses, and the end of the stream."""
+        for data in self._core.data_to_send():
+            if data:
+                self.write(data)
+            else:
+                self._end_soon()
+                if self._transport.can_write_eof() and not self._transport.is_closing():
+                    self._transport.write_eof()
+        if self._core.state is not WireState.OPEN and self._connection is not None:
+            self._connection.peer_closes()
+
+    def _end_soon(self) -> None:
+        """The peer is to close the TCP connection; the sweep does not wait for it for ever."""
+        server = self._server
+        server.handshaking.pop(self, None)
+        server.closing.setdefault(self, server.loop.time() + _CLOSING_TIMEOUT_S)
+
+    def _close_code(self) -> int:
+        """Return how the connection ended: the code that was received, or else sent."""
+        sent, received = self._core.close_sent, self._core.close_rcvd
+        if sent is not None and not (received is not None and self._core.close_rcvd_then_sent):
+            return sent.code
+        return received.code if received is not None else _ABNORMAL
+
+    # The handshake.
+
+    def _on_request(self, request: Request) -> None:
+        path, query = handshake.split_path(request.path)
+        if path == handshake.HEALTH_PATH:
+            self._respond(HTTPStatus.OK, {"status": "ok", "instance": self._server.services.instance_id})
+        elif path == handshake.READY_PATH:
+            unready = self._server.options.unready()
+            status = HTTPStatus.SERVICE_UNAVAILABLE if unready else HTTPStatus.OK
+            self._respond(status, {"ready": not unready, "reasons": unready})
+        elif path != handshake.WEBSOCKET_PATH:
+            self._respond(HTTPStatus.NOT_FOUND, {"error": "not found"})
+        elif self._server.sockets > self._server.options.max_connections:
+            self._respond(
+                HTTPStatus.SERVICE_UNAVAILABLE,
+                {"error": "too many connections"},
+                ("Retry-After", str(_RETRY_AFTER_S)),
+            )
+        else:
+            self._upgrade(request, query)
+
+    def _upgrade(self, request: Request, query: str) -> None:
+        response = self._core.accept(request)
+        if response.status_code != HTTPStatus.SWITCHING_PROTOCOLS:
+            self._core.send_response(response)
+            return
+        if not handshake.origin_allowed(request.headers, self._server.options.origins):
+            self._respond(HTTPStatus.FORBIDDEN, {"error": "this origin may not connect"})
+            return
+        credentials = handshake.credentials(query, request.headers)
+        if credentials.token is None:
+            self._open(response, None, credentials)
+            return
+        services = self._server.services
+        try:
+            identity = services.authenticator.verify(credentials.token, time.time())
+        except KeyUnknown:
+            self.pause_reading()
+            services.tasks.start("handshake", self._upgrade_after_refresh(response, credentials))
+        except AuthError as error:
+            self._refuse(error)
+        else:
+            self._open(response, identity, credentials)
+
+    async def _upgrade_after_refresh(self, response: Response, credentials: Credentials) -> None:
+        """Fetch the keys again: the provider may have a new one."""
+        assert credentials.token is not None  # noqa: S101 - else nobody calls this
+        try:
+            identity = await self._server.services.authenticator.authenticate(credentials.token, time.time())
+        except AuthError as error:
+            self._refuse(error)
+        else:
+            self._open(response, identity, credentials)
+        self._flush()
+        self.resume_reading()
+
+    def _open(self, response: Response, identity: Identity | None, credentials: Credentials) -> None:
+        server = self._server
+        if self._transport.is_closing():
+            return
+        if identity is not None and server.services.revocations.is_revoked(identity):
+            self._refuse(AuthError("revoked"))
+            return
+        now = server.loop.time()
+        self._core.send_response(response)
+        self._flush()
+        server.handshaking.pop(self, None)
+        remote = str((self._transport.get_extra_info("peername") or ("",))[0])
+        connection = Connection(server.services, self, remote=remote, wire=self._wire(), now=now)
+        self._connection = connection
+        server.services.connections.add(connection)
+        if identity is None:
+            connection.admit(now)
+        else:
+            connection.authenticated(identity, credentials.cursor, now)
+
+    def _wire(self) -> Wire:
+        """
+        Return the wire format that was negotiated.
+
+        A client may ask for a smaller window than the shared frames are made with. It is then sent plain frames,
+        which RFC 7692, section 6, allows at any time.
+        """
+        options = self._server.options
+        for extension in self._core.extensions:
+            if isinstance(extension, PerMessageDeflate) and extension.local_max_window_bits == 15:
+                return options.deflate_wire or options.text_wire
+        return options.text_wire
+
+    def _refuse(self, error: AuthError) -> None:
+        self._server.services.metrics.auth_failures[error.reason] += 1
+        self._respond(
+            HTTPStatus.UNAUTHORIZED,
+            {"error": str(error), "reason": error.reason},
+            ("WWW-Authenticate", 'Bearer error="invalid_token"'),  # RFC 6750, section 3
+        )
+
+    def _respond(self, status: HTTPStatus, body: dict[str, Any], *headers: tuple[str, str]) -> None:
+        """Answer with JSON instead of an upgrade, and end the connection."""
+        content = orjson.dumps(body)
+        fields = Headers(
+            [
+                ("Content-Type", "application/json"),
+                ("Content-Length", str(len(content))),
+                ("Cache-Control", "no-store"),
+                ("Connection", "close"),
+                *headers,
+            ]
+        )
+        self._core.send_response(Response(status.value, status.phrase, fields, content))
+
+
+def _select_subprotocol(_core: ServerProtocol, names: Any) -> Subprotocol | None:
+    selected = handshake.select_subprotocol(names)
+    return Subprotocol(selected) if selected is not None else None
+
+
+def _is_utf8(payload: bytes) -> bool:
+    if payload.isascii():
+        return True
+    try:
+        payload.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def listening_socket(host: str, port: int, *, reuse_port: bool, user_timeout_s: float) -> socket.socket:
+    """
+    Return a bound socket whose options are inherited by those it accepts, which costs nothing per connection.
+
+    TCP_USER_TIMEOUT ends a connection whose peer acknowledges nothing; TCP_NOTSENT_LOWAT keeps the kernel from
+    hiding how far behind a slow peer is (both tcp(7)).
+    """
+    family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+    listener = socket.socket(family[0], socket.SOCK_STREAM)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if reuse_port:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if hasattr(socket, "TCP_USER_TIMEOUT"):
+            listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(user_timeout_s * 1000))
+        if hasattr(socket, "TCP_NOTSENT_LOWAT"):
+            listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, _NOTSENT_LOWAT_BYTES)
+        listener.setblocking(False)
+        listener.bind(family[4])
+    except BaseException:
+        listener.close()
+        raise
+    return listener

@@ -1,0 +1,123 @@
+"""What connections and commands work with: wired once, in `app`, and shared by all of them."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Callable, Coroutine, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import structlog
+
+from gateway.auth import Authenticator
+from gateway.errors import GatewayError
+from gateway.fanout import Fanout
+from gateway.hub import Hub
+from gateway.log import Log
+from gateway.metrics import Metrics
+from gateway.policy import Policy
+from gateway.revocations import Revocations
+from publisher import Publisher
+
+if TYPE_CHECKING:
+    from gateway.backfill import Backfill
+    from gateway.connection import Connection
+    from gateway.wire.v1 import Reply
+
+_DEPARTED = 5_000
+
+_log = structlog.get_logger()
+
+CommandFunction = Callable[["Connection", str | None, Any], "Reply | asyncio.Future[Reply]"]
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectionLimits:
+    """The limits of one connection; see the settings of the same names."""
+
+    max_message_bytes: int
+    max_event_bytes: int
+    messages_per_s: float
+    messages_burst: float
+    addresses: int
+    pending_commands: int
+    handshake_timeout_s: float
+    auth_timeout_s: float
+    stall_timeout_s: float
+    ping_interval_s: float
+    heartbeat_timeout_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Departure:
+    """A connection that has ended. Times in ms since 1970."""
+
+    tenant: str
+    user_id: str
+    client_id: str
+    opened_at: int
+    closed_at: int
+    code: int
+
+
+class Tasks:
+    """Owns the few tasks that outlive a call: each is named, kept until it ends, and cancelled at the end."""
+
+    def __init__(self) -> None:
+        self._tasks: set[asyncio.Task[Any]] = set()
+
+    def start(self, name: str, coroutine: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
+        """Run a coroutine. A `GatewayError` that it raises is an outcome; anything else is a bug, and is logged."""
+        task = asyncio.get_running_loop().create_task(coroutine, name=name)
+        self._tasks.add(task)
+        task.add_done_callback(self._done)
+        return task
+
+    def _done(self, task: asyncio.Task[Any]) -> None:
+        self._tasks.discard(task)
+        if task.cancelled():
+            return
+        error = task.exception()
+        if error is not None and not isinstance(error, GatewayError):
+            _log.error("task_failed", task=task.get_name(), exc_info=error)
+
+    async def cancel(self) -> None:
+        """Cancel whatever still runs, and wait for its end."""
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+
+@dataclass(slots=True)
+class Services:
+    """
+    The collaborators of every connection.
+
+    Attributes:
+        commands: Command name → its function.
+        connections: Every connection of this instance that has not been lost.
+        departed: The last ones that were, for `gateway explain`.
+    """
+
+    instance_id: str
+    log: Log
+    hub: Hub
+    fanout: Fanout
+    policy: Policy
+    authenticator: Authenticator
+    revocations: Revocations
+    publisher: Publisher
+    metrics: Metrics
+    limits: ConnectionLimits
+    tasks: Tasks
+    backfill: Backfill
+    commands: Mapping[str, CommandFunction] = field(default_factory=dict)
+    connections: set[Connection] = field(default_factory=set)
+    departed: deque[Departure] = field(default_factory=lambda: deque(maxlen=_DEPARTED))
+
+    @staticmethod
+    def now_ms() -> int:
+        """Return the wall clock in ms since 1970."""
+        return int(time.time() * 1000)

@@ -1,0 +1,43 @@
+"""The instances' consumer groups, seen from outside: lag, and those whose owner is gone."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Any
+
+from redis.asyncio import Redis
+
+from gateway.store import keys
+
+
+async def lags(redis: Redis, partition: int) -> dict[str, int | None]:
+    """Return, per instance, how many entries it has not read; None where Redis cannot know."""
+    found = {}
+    for group in await _groups(redis, partition):
+        name = group["name"].decode()
+        if name.startswith(keys.GROUP_PREFIX):
+            found[name.removeprefix(keys.GROUP_PREFIX)] = group.get("lag")
+    return found
+
+
+async def dead_groups(redis: Redis, partition: int, live: Collection[str], gone_for_s: float) -> list[str]:
+    """Return the instances without a lease whose group nobody has read for `gone_for_s` (XINFO CONSUMERS, `idle`)."""
+    dead = []
+    for group in await _groups(redis, partition):
+        name = group["name"].decode()
+        if not name.startswith(keys.GROUP_PREFIX) or name.removeprefix(keys.GROUP_PREFIX) in live:
+            continue
+        consumers = await redis.xinfo_consumers(keys.stream(partition), name)
+        if all(consumer["idle"] >= gone_for_s * 1000 for consumer in consumers):
+            dead.append(name.removeprefix(keys.GROUP_PREFIX))
+    return dead
+
+
+async def remove_group(redis: Redis, partition: int, instance_id: str) -> None:
+    """Remove an instance's group."""
+    await redis.xgroup_destroy(keys.stream(partition), keys.group(instance_id))
+
+
+async def _groups(redis: Redis, partition: int) -> list[dict[str, Any]]:
+    groups: list[dict[str, Any]] = await redis.xinfo_groups(keys.stream(partition))
+    return groups

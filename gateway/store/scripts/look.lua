@@ -1,0 +1,23 @@
+-- Look at a log, and make it if it is not there.
+--
+-- KEYS[1] stream   KEYS[2] epoch   ARGV[1] an epoch's name, should the log have none   ARGV[2] the reader's group
+--
+-- Returns {epoch, last id, entries ever added, length, first id or ''}.
+-- Writes nothing where nothing is missing, so that it works on a server that is read-only. A stream that is not
+-- there is a new log and has a new epoch, as in the publisher's publish.lua.
+local there = redis.call('EXISTS', KEYS[1]) == 1
+local epoch = redis.call('GET', KEYS[2])
+if not there or not epoch then
+  epoch = ARGV[1]
+  redis.call('SET', KEYS[2], epoch)
+end
+if not there then
+  redis.call('XGROUP', 'CREATE', KEYS[1], ARGV[2], '0', 'MKSTREAM')
+end
+local found = {}
+local info = redis.call('XINFO', 'STREAM', KEYS[1])
+for i = 1, #info, 2 do
+  found[info[i]] = info[i + 1]
+end
+local first = found['first-entry']
+return {epoch, found['last-generated-id'], found['entries-added'], found['length'], first and first[1] or ''}

@@ -1,0 +1,177 @@
+"""
+The log's stream: one reader's connection to one partition.
+
+Owns a connection of its own, because a blocking read holds it, and speaks to it below redis-py's client: the reply
+of XREADGROUP is used as hiredis parsed it, without a second pass over every entry.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Final
+
+from redis.asyncio import Redis
+from redis.exceptions import NoScriptError, ResponseError
+
+from gateway.entry import EntryId, join_id, split_id
+from gateway.store import keys
+from gateway.store.connection import script
+from publisher.cursor import new_epoch
+
+RawEntry = tuple[bytes, list[bytes]]
+"""An entry as Redis sends it: its id, and its fields and values alternating."""
+
+_LOOK: Final = script("look")
+_NEW_EPOCH: Final = script("new_epoch")
+
+
+@dataclass(frozen=True, slots=True)
+class StreamState:
+    """
+    What a look at the stream shows.
+
+    Attributes:
+        epoch: The log's incarnation.
+        last: Id of the newest entry that it ever had.
+        added: How many entries were ever added (XINFO STREAM, `entries-added`).
+        length: How many there are.
+        first: Id of the oldest that is there, or None.
+    """
+
+    epoch: str
+    last: EntryId
+    added: int
+    length: int
+    first: EntryId | None
+
+
+class GroupMissing(Exception):
+    """The consumer group, or the whole stream, is gone (NOGROUP)."""
+
+
+class StreamReader:
+    """
+    Reads one partition for one instance.
+
+    Every wait has a deadline. After any error the connection must be dropped with `disconnect`: a late reply could
+    be taken for the next command's. Errors are those of redis-py.
+    """
+
+    def __init__(self, redis: Redis, partition: int, instance_id: str, *, timeout_s: float) -> None:
+        self._pool: Any = redis.connection_pool
+        self._stream = keys.stream(partition)
+        self._epoch = keys.epoch(partition)
+        self._group = keys.group(instance_id)
+        self._consumer = instance_id
+        self._timeout_s = timeout_s
+        self._connection: Any = None
+
+    async def connect(self) -> None:
+        """Open the connection; through the pool, so that Sentinel and TLS work as they do for other clients."""
+        self._connection = self._pool.make_connection()
+        await self._connection.connect()
+
+    async def disconnect(self) -> None:
+        """Drop the connection, whatever it is doing."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            await connection.disconnect(nowait=True)
+
+    async def _call(self, *command: str | bytes | int, wait_s: float = 0.0) -> Any:
+        await self._connection.send_command(*command)
+        return await self._connection.read_response(
+            disable_decoding=True, timeout=self._timeout_s + wait_s, disconnect_on_error=False
+        )
+
+    async def look(self) -> StreamState:
+        """Return the stream's state; make the log if there is none."""
+        epoch, last, added, length, first = await self._run(_LOOK.sha, _LOOK.source)
+        return StreamState(
+            epoch=epoch.decode(),
+            last=split_id(last),
+            added=int(added),
+            length=int(length),
+            first=split_id(first) if first else None,
+        )
+
+    async def _run(self, sha: bytes, source: bytes) -> Any:
+        operands = (2, self._stream, self._epoch, new_epoch(), self._group)
+        try:
+            return await self._call("EVALSHA", sha, *operands)
+        except NoScriptError:
+            return await self._call("EVAL", source, *operands)
+
+    async def begin_epoch(self, ended: str) -> str:
+        """Name a new epoch after `ended`; return the one in force, which may be another instance's choice."""
+        epoch: bytes = await self._call("EVAL", _NEW_EPOCH.source, 1, self._epoch, ended, new_epoch())
+        return epoch.decode()
+
+    async def set_position(self, after: EntryId) -> None:
+        """Let the group go on after `after`; make it if need be."""
+        position = join_id(after)
+        try:
+            await self._call("XGROUP", "CREATE", self._stream, self._group, position, "MKSTREAM")
+        except ResponseError as error:
+            if not str(error).startswith("BUSYGROUP"):
+                raise
+            await self._call("XGROUP", "SETID", self._stream, self._group, position)
+        await self._call("XGROUP", "CREATECONSUMER", self._stream, self._group, self._consumer)
+
+    async def read_group(self, count: int, block_ms: int) -> list[RawEntry]:
+        """
+        Return the next entries of the group; none after `block_ms` without one.
+
+        Raises:
+            GroupMissing: See there.
+        """
+        try:
+            reply = await self._call(
+                *("XREADGROUP", "GROUP", self._group, self._consumer, "NOACK", "COUNT", count),
+                *("BLOCK", block_ms, "STREAMS", self._stream, ">"),
+                wait_s=block_ms / 1000,
+            )
+        except ResponseError as error:
+            if str(error).startswith("NOGROUP") or "NOGROUP" in str(error):
+                raise GroupMissing from None
+            raise
+        return _entries(reply)
+
+    async def read_after(self, after: EntryId, count: int, block_ms: int) -> list[RawEntry]:
+        """Return the entries after an id, without the group: works on a server that takes no writes."""
+        reply = await self._call(
+            *("XREAD", "COUNT", count, "BLOCK", block_ms, "STREAMS", self._stream, join_id(after)),
+            wait_s=block_ms / 1000,
+        )
+        return _entries(reply)
+
+    async def range_after(self, after: EntryId, count: int) -> list[RawEntry]:
+        """Return up to `count` entries after an id, at once."""
+        reply: list[RawEntry] = await self._call("XRANGE", self._stream, b"(" + join_id(after), "+", "COUNT", count)
+        return reply
+
+
+def _entries(reply: Any) -> list[RawEntry]:
+    """Return the entries in a reply of XREAD or XREADGROUP about one stream; RESP2 answers nil where there is none."""
+    entries: list[RawEntry] = reply[0][1] if reply else []
+    return entries
+
+
+async def range_after(redis: Redis, partition: int, after: EntryId, count: int) -> list[RawEntry]:
+    """Return up to `count` entries after an id, on a connection of the client's pool."""
+    reply: Any = await redis.xrange(keys.stream(partition), min=b"(" + join_id(after), count=count)
+    return [(entry_id, [part for pair in fields.items() for part in pair]) for entry_id, fields in reply]
+
+
+async def stream_bounds(redis: Redis, partition: int) -> tuple[EntryId | None, bool]:
+    """Return the id of the oldest entry in the stream, or None, and whether all that was ever added is there."""
+    info = await redis.xinfo_stream(keys.stream(partition))
+    first = info["first-entry"]
+    return (split_id(first[0]) if first else None), info["entries-added"] == info["length"]
+
+
+async def trim(redis: Redis, partition: int, retention_s: float) -> None:
+    """Let go of entries that are older than the retention, by the server's clock: ours may be wrong."""
+    seconds, _ = await redis.time()
+    horizon = int((seconds - retention_s) * 1000)
+    if horizon > 0:
+        await redis.xtrim(keys.stream(partition), minid=horizon, approximate=True)

@@ -1,0 +1,185 @@
+"""
+The wire format `tidegate.v1`: JSON text frames with one envelope for both directions.
+
+    {"type": …, "message_id": …, "timestamp": <ms>, "data": …}      pushes from the log also carry "id", the cursor
+
+Pure. An entry's `data` goes into its frame as the bytes that came; it is parsed once, when the frame is made, only
+to keep what is not JSON from ever reaching a client.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import orjson
+
+from gateway.entry import Entry
+from gateway.errors import CommandError, PoisonEntry
+from gateway.frames import deflated_frame, payload_of, text_frame
+from publisher import json_text
+
+SUBPROTOCOL: Final = "tidegate.v1"
+
+# Frames from the server that are not pushes from the log.
+WELCOME: Final = "welcome"
+ACK: Final = "ack"
+ERROR: Final = "error"
+PONG: Final = "pong"
+ECHO: Final = "echo"
+AUTH_SUCCESS: Final = "auth_success"
+AUTH_FAILED: Final = "auth_failed"
+RESYNC: Final = "resync"
+TOKEN_EXPIRING: Final = "token_expiring"
+GOING_AWAY: Final = "going_away"
+
+MAX_MESSAGE_ID_LENGTH: Final = 256
+
+_MAX_CACHED_NAMES = 4_096
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """
+    One frame from a client.
+
+    Attributes:
+        type: Name of the command.
+        message_id: Comes back in the reply; None where the client gave none.
+        data: The command's arguments; an empty dict where there are none.
+    """
+
+    type: str
+    message_id: str | None
+    data: Any
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """
+    The one answer to a command.
+
+    Attributes:
+        type: `ack`, or what the command's own reply is called.
+        data: Its data.
+        then: Called once the reply is on its way: pushes that must come after it.
+    """
+
+    type: str
+    data: Any
+    then: Callable[[], None] | None = None
+
+
+def ack(*, then: Callable[[], None] | None = None, **facts: Any) -> Reply:
+    """Return the usual reply of success."""
+    return Reply(ACK, {"success": True, **facts}, then)
+
+
+def decode_command(payload: bytes) -> Command:
+    """
+    Read a client's text frame. Unknown fields are ignored.
+
+    Raises:
+        CommandError: 400, with the frame's `message_id` if that much could be read.
+    """
+    try:
+        envelope = json_text.loads(payload)
+    except ValueError as error:
+        raise CommandError(400, f"the frame is not JSON: {error}"[:200]) from None
+    if not isinstance(envelope, dict):
+        raise CommandError(400, "the frame is not a JSON object")
+    message_id = envelope.get("message_id")
+    if message_id is not None and not _is_message_id(message_id):
+        raise CommandError(400, f"message_id: use a string of 1 to {MAX_MESSAGE_ID_LENGTH} printable characters")
+    command = envelope.get("type")
+    if not isinstance(command, str):
+        raise CommandError(400, "type: use the name of a command", message_id=message_id)
+    data = envelope.get("data")
+    return Command(command, message_id, {} if data is None else data)
+
+
+def _is_message_id(value: object) -> bool:
+    return isinstance(value, str) and 0 < len(value) <= MAX_MESSAGE_ID_LENGTH and value.isprintable()
+
+
+def server_frame(kind: str, data: Any, *, message_id: str | None, now_ms: int) -> bytes:
+    """Return the finished frame of a reply or of a message of the server's own."""
+    return text_frame(json_text.dumps({"type": kind, "message_id": message_id, "timestamp": now_ms, "data": data}))
+
+
+def error_frame(error: CommandError, *, message_id: str | None, now_ms: int) -> bytes:
+    """Return the `error` reply for `error`."""
+    data: dict[str, Any] = {"code": error.code, "message": error.message}
+    if error.retry_after_ms is not None:
+        data["retry_after_ms"] = error.retry_after_ms
+    return server_frame(ERROR, data, message_id=message_id or error.message_id, now_ms=now_ms)
+
+
+class TextWire:
+    """
+    Frames of entries, uncompressed.
+
+    Args:
+        epochs: Current epoch of each partition: the end of every cursor.
+        on_poison: Called once for each entry that cannot be sent.
+    """
+
+    def __init__(self, epochs: Callable[[int], str], on_poison: Callable[[PoisonEntry], None]) -> None:
+        self._epoch = epochs
+        self._on_poison = on_poison
+        self._names: dict[bytes, bytes] = {}
+
+    def frames(self, entries: Sequence[Entry]) -> list[bytes]:
+        """See `subscriber.Wire`."""
+        make = self._frame
+        return [entry.frame if entry.frame is not None else make(entry) for entry in entries]
+
+    def _frame(self, entry: Entry) -> bytes:
+        try:
+            entry.frame = text_frame(self._payload(entry))
+        except PoisonEntry as poison:
+            entry.frame = b""
+            self._on_poison(poison)
+        return entry.frame
+
+    def _payload(self, entry: Entry) -> bytes:
+        data = entry.data
+        try:
+            orjson.loads(data)
+            message_id = orjson.dumps(entry.message_id.decode())
+            name = self._names.get(entry.event) or self._name(entry.event)
+        except ValueError as error:  # UnicodeDecodeError and JSONDecodeError are ValueErrors
+            raise PoisonEntry(entry.id, f"its payload cannot be sent: {error}"[:200]) from None
+        return b'{"type":%b,"message_id":%b,"timestamp":%b,"id":"%b.%d.%b","data":%b}' % (
+            name,
+            message_id,
+            entry.id.partition(b"-")[0],
+            entry.id,
+            entry.partition,
+            self._epoch(entry.partition).encode(),
+            data,
+        )
+
+    def _name(self, event: bytes) -> bytes:
+        if len(self._names) >= _MAX_CACHED_NAMES:
+            self._names.clear()
+        name = self._names[event] = orjson.dumps(event.decode())
+        return name
+
+
+class DeflateWire:
+    """The frames of `text`, each compressed once for all the sockets that negotiated permessage-deflate."""
+
+    def __init__(self, text: TextWire) -> None:
+        self._text = text
+
+    def frames(self, entries: Sequence[Entry]) -> list[bytes]:
+        """See `subscriber.Wire`."""
+        make = self._frame
+        return [entry.deflated if entry.deflated is not None else make(entry) for entry in entries]
+
+    def _frame(self, entry: Entry) -> bytes:
+        plain = self._text.frames((entry,))[0]
+        entry.deflated = deflated_frame(payload_of(plain)) if plain else b""
+        return entry.deflated

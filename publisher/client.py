@@ -1,0 +1,229 @@
+"""
+The asyncio publisher.
+
+Composes: what to send comes from `command`, the retries from `delivery`, the pipelines from `lane`, the
+connections from `link`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Mapping
+from types import TracebackType
+from typing import Any, Self, Unpack
+
+from redis.asyncio import Redis, RedisCluster
+
+from publisher.address import DEFAULT_TENANT
+from publisher.command import Command, CommandBuilder
+from publisher.control import CLOSE_KICKED, WEEK_S, make_kick, make_revocation
+from publisher.delivery import ids_of
+from publisher.errors import PublishError
+from publisher.event import (
+    KIND_EVENT,
+    MAX_EVENT_BYTES,
+    Event,
+    EventOptions,
+    EventSpec,
+    event_from,
+    make_event,
+)
+from publisher.lane import Lane
+from publisher.link import open_link
+from publisher.options import Options
+
+
+class Publisher:
+    """
+    Writes events into the log.
+
+    Connects when it first has to. Calls may be made concurrently: what is published while a pipeline is on
+    its way leaves together in the next one. Belongs to the event loop that first used it.
+
+    Args:
+        redis: A URL; or a client of `redis.asyncio`, also of a Sentinel's master or of a cluster, which stays
+        the
+            caller's to close. Of a client's own retries and timeouts only those for connecting apply.
+        partitions: How many streams make up the log. The same number everywhere, gateways included.
+        maxlen: About how many entries a stream keeps at most.
+        timeout_s: An event is stored, refused or given up within this time, all tries included.
+        retries: How often to try again. With 0 a lost reply raises `PublishUnknown`; else it is asked for
+        again
+            under the event's key, so that the event is stored once.
+        key_ttl_s: How long the key of a caller is remembered.
+        max_event_bytes: Refuse a larger event.
+        max_queue: How many events of a partition may wait to be sent.
+
+    Raises:
+        ValueError: An option or the URL does not hold.
+        TypeError: `redis` is neither a URL nor a client of `redis.asyncio`.
+    """
+
+    def __init__(
+        self,
+        redis: str | Redis | RedisCluster,
+        *,
+        partitions: int = 1,
+        maxlen: int = 1_000_000,
+        timeout_s: float = 5.0,
+        retries: int = 3,
+        key_ttl_s: float = 600.0,
+        max_event_bytes: int = MAX_EVENT_BYTES,
+        max_queue: int = 10_000,
+    ) -> None:
+        self._options = Options(partitions, maxlen, timeout_s, retries, key_ttl_s, max_event_bytes, max_queue)
+        self._build = CommandBuilder(self._options)
+        self._link, self._own_client = open_link(redis, self._options.attempt_timeout_s)
+        self._lanes: dict[int, Lane] = {}
+        self._closed = False
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        """
+        Send what is queued (within `timeout_s`), then close the connections this publisher made. Idempotent.
+        """
+        self._closed = True
+        try:
+            await asyncio.gather(*(lane.close() for lane in self._lanes.values()))
+        finally:
+            if self._own_client is not None:
+                await self._own_client.aclose()
+
+    async def publish(
+        self, event: str, data: Any, *, to: str | Iterable[str], **options: Unpack[EventOptions]
+    ) -> str:
+        """
+        Store an event in the log, and return its id, which is also the `id` of the frames that receivers get.
+
+        Args:
+            event: What happened; becomes the frame's `type`.
+            data: Anything JSON can hold, at most 64 levels deep.
+            to: Address or addresses that receive it: `all`, `user:…`, `client:…`, `group:…`, `tag:…`,
+            `topic:…`. options: `exclude`, `tenant`, `key`, `message_id`, `expires_in`, `priority` and
+            `collapse`, as
+                `make_event` explains them. What is published again under the same `key`, tenant and first
+                address within `key_ttl_s` is not stored again: the first id is returned.
+
+        Raises:
+            PublishError: The event is not well-formed, or Redis refused it; nothing was stored.
+            PublishUnavailable: Redis cannot take it now; nothing was stored.
+            PublishUnknown: It may have been stored or not.
+        """
+        limit = self._options.max_event_bytes
+        made = make_event(event, data, to=to, **options, kind=KIND_EVENT, max_event_bytes=limit)
+        return await self._send(self._build.publish(made))
+
+    async def publish_many(self, events: Iterable[Event | EventSpec | Mapping[str, Any]]) -> list[str]:
+        """
+        Store several events, in order, in one pipeline (per partition, and per 512), and return their ids.
+
+        Each is a mapping of what `publish` takes (`event`, `data`, `to`, …) or what `make_event` returned.
+        They are all checked before the first is sent. Not a transaction: each is stored or not by itself.
+
+        Raises:
+            PublishError: One is not well-formed, and nothing was sent; or all failed, for this reason, which
+            then
+                may be any of the kinds that `publish` raises.
+            PublishIncomplete: Some failed; its `results` say which, and why.
+        """
+        limit = self._options.max_event_bytes
+        commands = [self._build.publish(event_from(spec, max_event_bytes=limit)) for spec in events]
+        return ids_of(await self._send_all(commands))
+
+    def submit(self, event: Event) -> asyncio.Future[str]:
+        """
+        Queue an event without waiting, and return the future of its id, which fails as `publish` does.
+
+        For hot paths: costs no task. Cancelling the future takes the event out as long as it has not been
+        sent.
+
+        Raises:
+            PublishUnavailable: The queue is full.
+        """
+        command = self._build.publish(event)
+        return self._lane(command).submit(command)
+
+    async def kick(
+        self,
+        user_id: str | None = None,
+        *,
+        client: str | None = None,
+        tenant: str = DEFAULT_TENANT,
+        code: int = CLOSE_KICKED,
+        reason: str = "",
+    ) -> str:
+        """
+        Close all connections of a user, or one client's, with a close code and reason; return the event's id.
+
+        Whoever was kicked may come back: to keep somebody out, `revoke` as well. Raises what `publish`
+        raises.
+        """
+        event = make_kick(user_id, client=client, tenant=tenant, code=code, reason=reason)
+        return await self._send(self._build.publish(event))
+
+    async def revoke(
+        self,
+        *,
+        jti: str | None = None,
+        user: str | None = None,
+        tenant: str = DEFAULT_TENANT,
+        lasts_s: float = WEEK_S,
+    ) -> str:
+        """
+        Revoke one token, by its `jti`, or all that a user was issued until now; return the event's id.
+
+        Connections under them are closed, and gateways, those started later included, accept them no more for
+        `lasts_s` seconds: this has to be as long as a token can live (the gateway caps that at 24 h by
+        default). Raises what `publish` raises.
+        """
+        return await self._send(
+            self._build.revoke(make_revocation(jti=jti, user=user, tenant=tenant, lasts_s=lasts_s))
+        )
+
+    async def _send(self, command: Command) -> str:
+        return await (await self._lane(command).put(command))
+
+    async def _send_all(self, commands: list[Command]) -> list[str | PublishError]:
+        futures: list[asyncio.Future[str]] = []
+        try:
+            for command in commands:
+                futures.append(await self._put(command))  # noqa: PERF401 - `finally` needs those there are
+            return [await _outcome(future) for future in futures]
+        finally:
+            for future in futures:
+                if not future.cancel() and not future.cancelled():
+                    future.exception()  # seen, or else asyncio reports it when we were cancelled
+
+    async def _put(self, command: Command) -> asyncio.Future[str]:
+        """
+        Queue a command; a queue that is full, or closed meanwhile, fails this one and not those before it.
+        """
+        try:
+            return await self._lane(command).put(command)
+        except PublishError as error:
+            future = asyncio.get_running_loop().create_future()
+            future.set_exception(error)
+            return future
+
+    def _lane(self, command: Command) -> Lane:
+        if self._closed:
+            raise PublishError("the publisher is closed: make another")
+        lane = self._lanes.get(command.partition)
+        if lane is None:
+            name = f"publisher lane {command.partition}"
+            lane = self._lanes[command.partition] = Lane(self._link, self._options, name)
+        return lane
+
+
+async def _outcome(future: asyncio.Future[str]) -> str | PublishError:
+    try:
+        return await future
+    except PublishError as error:
+        return error

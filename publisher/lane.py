@@ -1,0 +1,176 @@
+"""
+Lanes: one partition's queue, and the task that empties it, a pipeline at a time (asyncio).
+
+Whatever was queued when a pipeline ends leaves together in the next: the busier, the larger the pipelines.
+There is no task per event, and none while there is nothing to send.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Sequence
+
+from publisher.command import Command
+from publisher.delivery import Request, delivery
+from publisher.errors import PublishError, PublishUnavailable
+from publisher.link import Link
+from publisher.options import MAX_BATCH, Options
+
+
+class Waiting(Request):
+    """A request that somebody waits for."""
+
+    __slots__ = ("future",)
+
+    def __init__(self, command: Command, deadline: float, future: asyncio.Future[str]) -> None:
+        super().__init__(command, deadline)
+        self.future = future
+
+    @property
+    def settled(self) -> bool:
+        """Whether there is nothing more to do; so too when nobody waits any more."""
+        return self.future.done()
+
+    def settle(self, outcome: str | PublishError) -> None:
+        """Give the outcome to whoever waits, unless they have left."""
+        if self.future.done():
+            return
+        if isinstance(outcome, PublishError):
+            self.future.set_exception(outcome)
+        else:
+            self.future.set_result(outcome)
+
+
+class Lane:
+    """
+    The events of one partition on their way to Redis, in the order in which they were queued.
+
+    Order is kept within a lane but for an event that has to be sent again. Cancelling a future takes the
+    event out as long as it is not sent; it never touches the pipeline that carries it.
+    """
+
+    def __init__(self, link: Link, options: Options, name: str) -> None:
+        self._link = link
+        self._options = options
+        self._name = name
+        self._loop = asyncio.get_running_loop()
+        self._queue: asyncio.Queue[Waiting] = asyncio.Queue(options.max_queue)
+        self._open: deque[Waiting] = deque()  # queued or sent, the oldest on the left
+        self._task: asyncio.Task[None] | None = None
+        self._timer: asyncio.TimerHandle | None = None
+
+    def submit(self, command: Command) -> asyncio.Future[str]:
+        """
+        Queue a command.
+
+        Raises:
+            PublishUnavailable: The queue is full.
+        """
+        waiting = self._wait_for(command)
+        try:
+            self._queue.put_nowait(waiting)
+        except asyncio.QueueFull:
+            raise self._full() from None
+        self._start(waiting)
+        return waiting.future
+
+    async def put(self, command: Command) -> asyncio.Future[str]:
+        """
+        Queue a command as soon as there is room.
+
+        Raises:
+            PublishUnavailable: There was none in time.
+        """
+        if not self._queue.full():
+            return self.submit(command)
+        waiting = self._wait_for(command)
+        try:
+            async with asyncio.timeout_at(waiting.deadline):
+                await self._queue.put(waiting)
+        except TimeoutError:
+            raise self._full() from None
+        self._start(waiting)
+        return waiting.future
+
+    async def close(self) -> None:
+        """Send what is queued, then stop; what is not settled within `timeout_s` is given up."""
+        if self._task is not None:
+            task = self._task
+            await asyncio.wait({task}, timeout=self._options.timeout_s)
+            task.cancel()
+            await asyncio.wait({task})
+        for waiting in self._open:
+            waiting.give_up()
+        self._settle_up()
+
+    def _wait_for(self, command: Command) -> Waiting:
+        return Waiting(command, self._loop.time() + self._options.timeout_s, self._loop.create_future())
+
+    def _full(self) -> PublishUnavailable:
+        return PublishUnavailable(
+            f"{self._options.max_queue} events wait to be sent; nothing of this one was stored"
+        )
+
+    def _start(self, waiting: Waiting) -> None:
+        self._open.append(waiting)
+        if self._task is None:
+            self._task = self._loop.create_task(self._run(), name=self._name)
+        self._arm(waiting.deadline)
+
+    def _arm(self, deadline: float) -> None:
+        if self._timer is None or deadline < self._timer.when():
+            self._disarm()
+            self._timer = self._loop.call_at(deadline, self._expire)
+
+    def _disarm(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    async def _run(self) -> None:
+        try:
+            while batch := self._collect():
+                await self._deliver(batch)
+                self._settle_up()
+        finally:
+            self._task = None
+
+    def _collect(self) -> list[Waiting]:
+        """Take what is queued, as much as goes into one pipeline."""
+        batch: list[Waiting] = []
+        while len(batch) < MAX_BATCH and not self._queue.empty():
+            waiting = self._queue.get_nowait()
+            if not waiting.settled:
+                batch.append(waiting)
+        return batch
+
+    async def _deliver(self, batch: Sequence[Waiting]) -> None:
+        try:
+            for step in delivery(batch, self._options, self._loop.time):
+                if isinstance(step, float):
+                    await asyncio.sleep(step)
+                else:
+                    await self._link.run(step)
+        except Exception as error:  # the task's boundary: a bug must not leave anybody waiting
+            for waiting in batch:
+                waiting.problem = error
+                waiting.give_up()
+
+    def _expire(self) -> None:
+        """Give up what is over its deadline, though a pipeline with it, or before it, is still on its way."""
+        self._timer = None
+        now = self._loop.time()
+        for waiting in self._open:
+            if waiting.deadline <= now:
+                waiting.give_up()
+        self._settle_up()
+        if self._open:
+            self._arm(min(waiting.deadline for waiting in self._open))
+
+    def _settle_up(self) -> None:
+        """Forget what is settled."""
+        while self._open and self._open[0].settled:
+            self._open.popleft()
+        if not self._open:
+            self._disarm()

@@ -1,0 +1,71 @@
+"""What a publisher can be told, checked once, and the waits that follow from it."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+
+from publisher.event import MAX_EVENT_BYTES
+
+MAX_BATCH = 512
+MAX_PARTITIONS = 1024
+
+_FIRST_PAUSE_S = 0.1
+_LONGEST_PAUSE_S = 1.0
+# A key that the publisher makes has to outlive every try of its event, on a server that stood still for a
+# while too.
+_MADE_KEY_TTL_S = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """
+    The options that both publishers share.
+
+    Attributes:
+        partitions: How many streams make up the log. The same number everywhere, gateways included.
+        maxlen: About how many entries a stream keeps at most.
+        timeout_s: An event is stored, refused or given up within this time, all tries included.
+        retries: How often to try again, under an idempotency key, what was refused for now or had no answer.
+        key_ttl_s: How long a caller's idempotency key is remembered.
+        max_event_bytes: Refuse a larger event.
+        max_queue: Of the asyncio publisher: how many events of a partition may wait to be sent.
+    """
+
+    partitions: int = 1
+    maxlen: int = 1_000_000
+    timeout_s: float = 5.0
+    retries: int = 3
+    key_ttl_s: float = 600.0
+    max_event_bytes: int = MAX_EVENT_BYTES
+    max_queue: int = 10_000
+
+    def __post_init__(self) -> None:
+        for name in ("partitions", "maxlen", "timeout_s", "key_ttl_s", "max_event_bytes", "max_queue"):
+            if not getattr(self, name) > 0:
+                raise ValueError(f"{name} is {getattr(self, name)!r}: use a positive number")
+        if self.retries < 0:
+            raise ValueError(f"retries is {self.retries!r}: use 0 or more")
+        if self.partitions > MAX_PARTITIONS:
+            raise ValueError(f"partitions is {self.partitions!r}: use at most {MAX_PARTITIONS}")
+
+    @property
+    def attempt_timeout_s(self) -> float:
+        """
+        How long one try may take: all of them fit into `timeout_s`, so that a dead connection costs only one.
+        """
+        return self.timeout_s / (self.retries + 1)
+
+    @property
+    def made_key_ttl_s(self) -> float:
+        """How long a key that the publisher made itself is remembered."""
+        return max(_MADE_KEY_TTL_S, 4 * self.timeout_s)
+
+
+def pause_s(retry: int) -> float:
+    """
+    Return how long to wait before the given retry, counted from 1: doubling, jittered so that publishers
+    spread.
+    """
+    longest = min(_LONGEST_PAUSE_S, _FIRST_PAUSE_S * (1 << min(retry - 1, 10)))
+    return longest * random.uniform(0.5, 1.0)

@@ -1,0 +1,136 @@
+"""
+The blocking publisher: the twin of `publisher.Publisher` for threads.
+
+Composes the same parts, `command` and `delivery`, with blocking connections. Each call has its own connection
+of the client's pool, so threads share one publisher; `publish_many` is the way to send much at once.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from types import TracebackType
+from typing import Any, Self, Unpack
+
+from redis import Redis, RedisCluster
+
+from publisher.address import DEFAULT_TENANT
+from publisher.blocking_link import open_link
+from publisher.command import Command, CommandBuilder
+from publisher.control import CLOSE_KICKED, WEEK_S, make_kick, make_revocation
+from publisher.delivery import Request, delivery, ids_of
+from publisher.errors import PublishError
+from publisher.event import (
+    KIND_EVENT,
+    MAX_EVENT_BYTES,
+    Event,
+    EventOptions,
+    EventSpec,
+    event_from,
+    make_event,
+)
+from publisher.options import MAX_BATCH, Options
+
+
+class Publisher:
+    """
+    Writes events into the log; blocks the calling thread.
+
+    Connects when it first has to. Threads may share it. Arguments and errors are those of
+    `publisher.Publisher`, with a client of `redis` in place of one of `redis.asyncio`; there is no queue, and
+    so no `max_queue`.
+    """
+
+    def __init__(
+        self,
+        redis: str | Redis | RedisCluster,
+        *,
+        partitions: int = 1,
+        maxlen: int = 1_000_000,
+        timeout_s: float = 5.0,
+        retries: int = 3,
+        key_ttl_s: float = 600.0,
+        max_event_bytes: int = MAX_EVENT_BYTES,
+    ) -> None:
+        self._options = Options(partitions, maxlen, timeout_s, retries, key_ttl_s, max_event_bytes)
+        self._build = CommandBuilder(self._options)
+        self._link, self._own_client = open_link(redis, self._options.attempt_timeout_s)
+        self._closed = False
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connections this publisher made. Idempotent."""
+        self._closed = True
+        if self._own_client is not None:
+            self._own_client.close()
+
+    def publish(
+        self, event: str, data: Any, *, to: str | Iterable[str], **options: Unpack[EventOptions]
+    ) -> str:
+        """Store an event in the log, and return its id. See `publisher.Publisher.publish`."""
+        limit = self._options.max_event_bytes
+        made = make_event(event, data, to=to, **options, kind=KIND_EVENT, max_event_bytes=limit)
+        return self._send(self._build.publish(made))
+
+    def publish_many(self, events: Iterable[Event | EventSpec | Mapping[str, Any]]) -> list[str]:
+        """
+        Store several events in one pipeline, and return their ids. See `publisher.Publisher.publish_many`.
+        """
+        limit = self._options.max_event_bytes
+        commands = [self._build.publish(event_from(spec, max_event_bytes=limit)) for spec in events]
+        return ids_of(self._send_all(commands))
+
+    def kick(
+        self,
+        user_id: str | None = None,
+        *,
+        client: str | None = None,
+        tenant: str = DEFAULT_TENANT,
+        code: int = CLOSE_KICKED,
+        reason: str = "",
+    ) -> str:
+        """Close all connections of a user, or one client's. See `publisher.Publisher.kick`."""
+        event = make_kick(user_id, client=client, tenant=tenant, code=code, reason=reason)
+        return self._send(self._build.publish(event))
+
+    def revoke(
+        self,
+        *,
+        jti: str | None = None,
+        user: str | None = None,
+        tenant: str = DEFAULT_TENANT,
+        lasts_s: float = WEEK_S,
+    ) -> str:
+        """Revoke one token, or all that a user was issued until now. See `publisher.Publisher.revoke`."""
+        revocation = make_revocation(jti=jti, user=user, tenant=tenant, lasts_s=lasts_s)
+        return self._send(self._build.revoke(revocation))
+
+    def _send(self, command: Command) -> str:
+        return ids_of(self._send_all([command]))[0]
+
+    def _send_all(self, commands: Sequence[Command]) -> list[str | PublishError]:
+        if self._closed:
+            raise PublishError("the publisher is closed: make another")
+        deadline = time.monotonic() + self._options.timeout_s
+        requests = [Request(command, deadline) for command in commands]
+        by_partition: dict[int, list[Request]] = {}
+        for request in requests:
+            by_partition.setdefault(request.command.partition, []).append(request)
+        for lane in by_partition.values():
+            for first in range(0, len(lane), MAX_BATCH):
+                self._deliver(lane[first : first + MAX_BATCH])
+        return [request.outcome for request in requests if request.outcome is not None]
+
+    def _deliver(self, batch: Sequence[Request]) -> None:
+        for step in delivery(batch, self._options, time.monotonic):
+            if isinstance(step, float):
+                time.sleep(step)
+            else:
+                self._link.run(step)

@@ -1,0 +1,220 @@
+"""Clients of the caller: a plain one, a Sentinel's, a cluster's."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+
+import pytest
+import redis
+import redis.asyncio
+from redis.asyncio.sentinel import Sentinel as AsyncioSentinel
+from redis.crc import key_slot
+from redis.sentinel import Sentinel
+
+from publisher import Cursor, Publisher, PublishUnavailable, keys
+from publisher.sync import Publisher as BlockingPublisher
+from tests.support.redis_server import BINARIES, RedisServer
+from tests.support.tcp_proxy import TcpProxy
+from tests.support.waiting import wait_until, wait_until_sync
+
+
+@pytest.fixture(params=BINARIES)
+def binary(request):
+    found = BINARIES[request.param]()
+    if found is None:
+        pytest.skip(f"no {request.param} on this machine")
+    return found
+
+
+async def aclose(client):
+    await client.aclose() if hasattr(client, "aclose") else client.close()
+
+
+@pytest.mark.parametrize("options", [{}, {"decode_responses": True}, {"protocol": 3}, {"max_connections": 1}], ids=str)
+async def test_a_client_passed_in_is_used_and_left_open(server, url, flavour, open_publisher, options):
+    kind = redis.asyncio.Redis if flavour == "asyncio" else redis.Redis
+    client = kind.from_url(url, **options)
+    tide = open_publisher(client)
+    event_id = await tide.publish("e", 1, to="all")
+    assert Cursor.parse(event_id)
+    await tide.aclose()
+    pong = client.ping()
+    assert await pong if flavour == "asyncio" else pong
+    await aclose(client)
+
+
+async def test_the_retries_of_a_client_passed_in_do_not_store_twice(server, url, flavour, open_publisher, entries):
+    kind = redis.asyncio.Redis if flavour == "asyncio" else redis.Redis
+    with TcpProxy(server.port) as proxy:
+        client = kind.from_url(proxy.url)  # redis-py 8 retries by default
+        proxy.lose_replies(1)
+        with pytest.raises(Exception, match="may be stored or not"):
+            await open_publisher(client, retries=0).publish("e", 1, to="all")
+        await aclose(client)
+    assert len(entries()) == 1
+
+
+async def test_a_hanging_server_does_not_hold_up_a_client_without_timeouts(flavour, open_publisher):
+    kind = redis.asyncio.Redis if flavour == "asyncio" else redis.Redis
+    with RedisServer() as own:
+        client = kind.from_url(own.url, socket_timeout=None)
+        tide = open_publisher(client, timeout_s=0.4)
+        await tide.publish("e", 1, to="all")
+        own.pause()
+        async with asyncio.timeout(20):
+            with pytest.raises(Exception, match="may be stored or not"):
+                await tide.publish("e", 1, to="all")
+        own.resume()
+        assert await tide.publish("e", 1, to="all")
+        await aclose(client)
+
+
+def test_a_client_of_the_other_kind_is_refused():
+    with pytest.raises(TypeError, match=r"publisher\.sync"):
+        Publisher(redis.Redis())
+    with pytest.raises(TypeError, match=r"publisher\.Publisher"):
+        BlockingPublisher(redis.asyncio.Redis())
+    for kind in (Publisher, BlockingPublisher):
+        with pytest.raises(TypeError):
+            kind(None)
+        with pytest.raises(ValueError):
+            kind("http://localhost")
+
+
+def make_cluster(binary, count):
+    """Return nodes that share the slots evenly."""
+    nodes = [RedisServer(binary, cluster_enabled="yes", cluster_node_timeout=2000).start() for _ in range(count)]
+    share = 16384 // count
+    for number, node in enumerate(nodes):
+        with node.client() as client:
+            last = 16383 if number == count - 1 else (number + 1) * share - 1
+            client.execute_command("CLUSTER ADDSLOTSRANGE", number * share, last)
+            client.execute_command("CLUSTER MEET", "127.0.0.1", nodes[0].port)
+    for node in nodes:
+        with node.client() as client:
+            wait_until_formed(client, count)
+    return nodes
+
+
+def wait_until_formed(client, count):
+    def formed():
+        info = client.execute_command("CLUSTER INFO")
+        text = info if isinstance(info, str) else "\n".join(f"{k}:{v}" for k, v in info.items())
+        return "cluster_state:ok" in text and f"cluster_known_nodes:{count}" in text
+
+    wait_until_sync(formed, 20)
+
+
+@pytest.fixture
+def nodes(binary, request):
+    made = make_cluster(binary, getattr(request, "param", 1))
+    yield made
+    for node in made:
+        node.remove()
+
+
+@pytest.fixture
+async def cluster(nodes, flavour):
+    kind = redis.asyncio.RedisCluster if flavour == "asyncio" else redis.RedisCluster
+    client = kind(host="127.0.0.1", port=nodes[0].port)
+    yield client
+    await aclose(client)
+
+
+def stored_on(nodes, partitions):
+    """Count the events on all nodes."""
+    total = 0
+    for node in nodes:
+        with node.client() as client:
+            for partition in range(partitions):
+                with contextlib.suppress(redis.exceptions.MovedError):
+                    total += client.xlen(keys.stream(partition))
+    return total
+
+
+@pytest.mark.parametrize("nodes", [1, 2], indirect=True)
+async def test_a_cluster_takes_all_partitions(nodes, cluster, open_publisher):
+    tide = open_publisher(cluster, partitions=8)
+    ids = await tide.publish_many([{"event": "e", "data": n, "to": f"user:{n}"} for n in range(100)])
+    assert {Cursor.parse(event_id).partition for event_id in ids} == set(range(8))
+    assert await tide.publish("e", 1, to="all", key="k") == await tide.publish("e", 1, to="all", key="k")
+    await tide.revoke(user="42")
+    assert stored_on(nodes, 8) == 102
+
+
+@pytest.mark.parametrize("nodes", [2], indirect=True)
+async def test_a_slot_that_moved_is_followed(nodes, cluster, open_publisher):
+    tide = open_publisher(cluster, retries=0)
+    await tide.publish("e", 1, to="all")
+    slot = key_slot(keys.stream(0).encode())
+    target = nodes[0] if slot >= 8192 else nodes[1]
+    with target.client() as client:
+        target_id = client.execute_command("CLUSTER MYID")
+    for node in (target, *[other for other in nodes if other is not target]):
+        with node.client() as client:
+            client.flushall()
+            client.execute_command("CLUSTER SETSLOT", slot, "NODE", target_id)
+    await tide.publish_many([{"event": "e", "data": n, "to": "all"} for n in range(5)])
+    with target.client() as client:
+        assert client.xlen(keys.stream(0)) == 5
+
+
+@pytest.mark.parametrize("nodes", [1], indirect=True)
+async def test_a_cluster_node_that_is_gone_is_unavailable_and_comes_back(nodes, cluster, open_publisher):
+    tide = open_publisher(cluster, timeout_s=2.0)
+    await tide.publish("e", 1, to="all")
+    nodes[0].kill()
+    async with asyncio.timeout(60):
+        with pytest.raises(Exception, match="Redis"):
+            await tide.publish("e", 2, to="all")
+    nodes[0].start()
+    with nodes[0].client() as client:
+        wait_until_formed(client, 1)
+
+    async def comes_back():
+        try:
+            return await tide.publish("e", 3, to="all")
+        except PublishUnavailable:
+            return None
+
+    assert await wait_until(comes_back, 30)
+
+
+@pytest.fixture
+def sentinel(binary):
+    """A master, its replica, and the Sentinel that watches them."""
+    with RedisServer(binary) as master, RedisServer(binary, replicaof=f"127.0.0.1 {master.port}") as replica:
+        watch = (
+            f"sentinel monitor tide 127.0.0.1 {master.port} 1",
+            "sentinel down-after-milliseconds tide 500",
+            "sentinel failover-timeout tide 3000",
+        )
+        with RedisServer(binary, sentinel=True, lines=watch) as running:
+            yield running, master, replica
+
+
+async def test_a_sentinel_leads_to_the_master_and_to_its_successor(sentinel, flavour, open_publisher):
+    watcher, master, replica = sentinel
+    kind = AsyncioSentinel if flavour == "asyncio" else Sentinel
+    guide = kind([("127.0.0.1", watcher.port)])
+    client = guide.master_for("tide")
+    tide = open_publisher(client, timeout_s=30.0, retries=100)
+    await tide.publish("e", 1, to="all", key="before")
+    with watcher.client() as control, replica.client() as successor:
+        await wait_until(lambda: successor.xlen(keys.stream(0)) == 1, 20)
+        await wait_until(lambda: _knows_a_replica(control), 30)
+        control.execute_command("SENTINEL", "FAILOVER", "tide")
+        master.pause()  # it has nothing to say any more, and is not there to say it
+        await wait_until(lambda: successor.role()[0] == "master", 30)
+        ids = await tide.publish_many([{"event": "e", "data": n, "to": "all"} for n in range(5)])
+        assert len(set(ids)) == 5
+        assert successor.xlen(keys.stream(0)) == 6
+    for each in guide.sentinels:
+        await aclose(each)
+    await aclose(client)
+
+
+def _knows_a_replica(control):
+    answer = control.execute_command("SENTINEL", "REPLICAS", "tide")
+    return any("slave" in str(item) for item in answer) and "s_down" not in str(answer)

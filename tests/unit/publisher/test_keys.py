@@ -1,0 +1,40 @@
+"""Keys: one slot per partition, no two meanings under one name."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+from redis.crc import key_slot
+
+from publisher import is_tenant, keys
+
+TENANTS = st.from_regex(r"[A-Za-z0-9_.-]{1,64}", fullmatch=True).filter(is_tenant)
+KEYS = st.text(min_size=1, max_size=40)
+
+
+@given(st.integers(0, 1023), TENANTS, KEYS)
+def test_all_keys_of_a_partition_are_in_one_slot(partition, tenant, key):
+    names = [keys.stream(partition), keys.epoch(partition), keys.revocations(partition)]
+    names.append(keys.idempotency(partition, tenant, key))
+    assert len({key_slot(name.encode("utf-8", "surrogatepass")) for name in names}) == 1
+
+
+@given(st.tuples(TENANTS | st.just("default"), KEYS), st.tuples(TENANTS | st.just("default"), KEYS))
+def test_no_two_tenants_share_an_idempotency_key(one, other):
+    assert (keys.idempotency(0, *one) == keys.idempotency(0, *other)) == (one == other)
+
+
+@given(st.text(), st.integers(1, 64))
+def test_a_partition_is_one_of_them(address, partitions):
+    try:
+        address.encode()
+    except UnicodeEncodeError:
+        return
+    assert 0 <= keys.partition_of(address, partitions) < partitions
+
+
+def test_the_names_that_others_rely_on():
+    assert keys.stream(3) == "tg:{events:3}"
+    assert keys.epoch(3) == "tg:{events:3}:epoch"
+    assert keys.idempotency(0, "default", "order-7") == "tg:{events:0}:key:order-7"
+    assert keys.revocations(0) == "tg:{events:0}:revoked"
