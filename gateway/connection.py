@@ -199,7 +199,7 @@ class Connection(Subscriber):
                 Departure(self.tenant, self.identity.user_id, self.client_id, self.opened_at, now_ms, code)
             )
             seconds = round((now_ms - self.opened_at) / 1000, 1)
-            _log.info("connection_closed", **self._facts(), code=code, commands=self.commands, seconds=seconds)
+            _log.info("connection_closed", **self._facts(), code=int(code), commands=self.commands, seconds=seconds)
 
     def _leave(self) -> None:
         self._services.hub.remove_all(self)
@@ -330,11 +330,14 @@ class Connection(Subscriber):
         if isinstance(reply, CommandError):
             self.write(v1.error_frame(reply, message_id=message_id, now_ms=self._services.now_ms()))
             return
-        self._send(reply.type, reply.data, message_id)
+        now_ms = self._services.now_ms()
+        self.write(v1.server_frame(reply.type, reply.data, message_id=message_id, now_ms=now_ms))
         if reply.then is not None:
             reply.then()
 
-    def _send(self, kind: str, data: Any, message_id: str | None = None) -> None:
+    def _send(self, kind: str, data: Any) -> None:
+        """Send a frame of the gateway's own, under a name of its own."""
+        message_id = secrets.token_hex(8)
         self.write(v1.server_frame(kind, data, message_id=message_id, now_ms=self._services.now_ms()))
 
     def _is_busy(self) -> bool:

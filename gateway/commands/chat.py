@@ -45,7 +45,7 @@ def _send_message(
     to, target = _audience(services, connection, identity, data)
     message = {
         "from": identity.user_id,
-        "from_name": identity.name,
+        **({"from_name": identity.name} if identity.name is not None else {}),
         **target,
         "msg_type": arguments.text(data, "msg_type", longest=_MAX_TYPE_LENGTH) or "text",
         "content": data["content"],

@@ -1,0 +1,42 @@
+# Tidegate's tasks. `make` alone lists them.
+.DEFAULT_GOAL := help
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: help setup run test lint format bench clean
+
+help: ## list the targets
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
+
+# The stamp is newer than pyproject.toml while the environment is up to date, so a second start costs nothing.
+.venv/installed: pyproject.toml
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@echo "Installing into .venv …"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@touch $@
+
+setup: .venv/installed ## create .venv and install everything into it
+
+run: .venv/installed ## run a gateway in dev mode, on an embedded Redis
+	@exec $(BIN)/python -m gateway serve -c etc/gateway.dev.yaml
+
+test: .venv/installed ## run all tests, linters and the type checker
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/python -m pytest
+
+lint: .venv/installed ## run the linters and the type checker
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: .venv/installed ## format the code
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: .venv/installed ## measure speed and memory against a hand-written hub and the kernel's limit
+	@$(BIN)/python -m tests.bench
+
+clean: ## remove the environment and the development state
+	rm -rf .venv .tidegate *.egg-info
