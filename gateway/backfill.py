@@ -24,6 +24,7 @@ from gateway.store.stream import range_after, stream_bounds
 
 if TYPE_CHECKING:
     from gateway.connection import Connection
+    from gateway.subscriber import Hold
 
 _log = structlog.get_logger()
 
@@ -47,33 +48,32 @@ class Backfill:
         self._turn = asyncio.Semaphore(_AT_A_TIME)
         self._decoders = [EntryDecoder(number) for number in range(len(log.partitions))]
 
-    def start(self, connection: Connection, starts: Mapping[int, EntryId], addresses: frozenset[str]) -> None:
+    def start(
+        self, connection: Connection, hold: Hold, starts: Mapping[int, EntryId], addresses: frozenset[str]
+    ) -> None:
         """
-        Fetch, for a connection that is held, what `addresses` had between `starts` and memory.
+        Fetch what `addresses` had between `starts` and memory, for a connection that waits.
 
-        Ends with `connection.backfilled` or `connection.resync`.
+        Ends with `connection.backfilled`, after a `connection.resync` where it cannot be had.
         """
-        self._tasks.start("backfill", self._run(connection, dict(starts), addresses))
+        self._tasks.start("backfill", self._run(connection, hold, starts, addresses))
 
-    async def _run(self, connection: Connection, starts: dict[int, EntryId], addresses: frozenset[str]) -> None:
+    async def _run(
+        self, connection: Connection, hold: Hold, starts: Mapping[int, EntryId], addresses: frozenset[str]
+    ) -> None:
+        older: list[Entry] = []
         try:
             async with self._turn:
                 older = await self._fetch(connection, starts, addresses)
         except _Unobtainable as problem:
-            self._give_up(connection, str(problem), addresses)
+            connection.resync(str(problem), addresses)
         except REDIS_ERRORS as error:
             _log.warning("backfill_failed", client=connection.client_id, error=type(error).__name__)
-            self._give_up(connection, "unavailable", addresses)
-        else:
-            connection.backfilled(older)
-
-    @staticmethod
-    def _give_up(connection: Connection, reason: str, addresses: frozenset[str]) -> None:
-        connection.resync(reason, addresses)
-        connection.backfilled([])  # of a single address: go on with the others
+            connection.resync("unavailable", addresses)
+        connection.backfilled(hold, older)
 
     async def _fetch(
-        self, connection: Connection, starts: dict[int, EntryId], addresses: frozenset[str]
+        self, connection: Connection, starts: Mapping[int, EntryId], addresses: frozenset[str]
     ) -> list[Entry]:
         """Page through the partitions until memory takes over; it may move on meanwhile."""
         found: list[Entry] = []

@@ -24,7 +24,7 @@ from gateway.replies import Outcome, Replies
 from gateway.resume import locate, position, replay_address, resume
 from gateway.services import Departure, Services
 from gateway.session import Move, State
-from gateway.subscriber import Subscriber, Wire
+from gateway.subscriber import Hold, Subscriber, Wire
 from gateway.wire import v1
 
 _log = structlog.get_logger()
@@ -203,7 +203,8 @@ class Connection(Subscriber):
 
     def _leave(self) -> None:
         self._services.hub.remove_all(self)
-        self.lagging = self.held = True  # nothing is delivered any more
+        self.lagging = True
+        self.held = Hold()  # for ever: nothing is delivered any more
         self.due_at = _NEVER
 
     def _facts(self) -> dict[str, Any]:
@@ -222,11 +223,17 @@ class Connection(Subscriber):
         self.catch_up(self._services.log, self._services.now_ms())
         self._close_if_lost()
 
-    def backfilled(self, older: list[Entry]) -> None:
+    def wait(self) -> Hold:
+        """Send nothing and take no commands until something older has been fetched; see `backfilled`."""
+        self.socket.pause_reading()
+        return self.hold(self._services.log)
+
+    def backfilled(self, hold: Hold, older: list[Entry]) -> None:
         """Take what was fetched from the stream, and go on in memory."""
         if self.state is State.ACTIVE:
-            self.release(older, self._services.log, self._services.now_ms())
+            self.release(hold, older, self._services.log, self._services.now_ms())
             self._close_if_lost()
+            self.listen()
 
     def resync(self, reason: str, addresses: frozenset[str] | None = None) -> None:
         """
@@ -243,6 +250,7 @@ class Connection(Subscriber):
         self._send(v1.RESYNC, {"reason": reason, "cursor": log.cursor_at(log.head), "addresses": concerned})
         if len(concerned) == len(self.addresses):
             self.skip_to_head(log)
+            self.listen()
 
     def _close_if_lost(self) -> None:
         if self.fell_out:
@@ -297,7 +305,7 @@ class Connection(Subscriber):
         if isinstance(reply, v1.Reply):
             self._replies.give(reply, message_id)
             return
-        self._replies.promise(reply, message_id, self._listen)
+        self._replies.promise(reply, message_id, self.listen)
         if self._is_busy():
             self.socket.pause_reading()
 
@@ -343,9 +351,10 @@ class Connection(Subscriber):
     def _is_busy(self) -> bool:
         return len(self._replies) >= self._services.limits.pending_commands
 
-    def _listen(self) -> None:
-        """Take commands again, if there is room for their replies."""
-        if self.state in (State.WAITING, State.ACTIVE) and not self.paused and not self._is_busy():
+    def listen(self) -> None:
+        """Take commands again, unless something is still to be waited for."""
+        waits = self.paused or self.held is not None or self._is_busy()
+        if self.state in (State.WAITING, State.ACTIVE) and not waits:
             self.socket.resume_reading()
 
     # Transport and time.
@@ -367,7 +376,7 @@ class Connection(Subscriber):
             self._close_if_lost()
         else:
             self.paused = False
-        self._listen()
+        self.listen()
         self._schedule(now)
 
     def tick(self, now: float) -> None:

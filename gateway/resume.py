@@ -16,6 +16,7 @@ from gateway.session import State
 if TYPE_CHECKING:
     from gateway.connection import Connection
     from gateway.services import Services
+    from gateway.subscriber import Hold
 
 Where = Found | Older | Ahead | Unknown
 
@@ -47,28 +48,29 @@ def resume(services: Services, connection: Connection, where: Where, cursor: str
     elif isinstance(where, Older):
         services.metrics.backfills += 1
         connection.lag_from(where.found.after, where.found.seen)
-        connection.held = True
-        services.backfill.start(connection, where.starts, frozenset(connection.addresses))
+        hold = connection.wait()
+        services.backfill.start(connection, hold, where.starts, frozenset(connection.addresses))
     elif isinstance(where, Ahead):
-        connection.lag_from(services.log.head)
-        connection.held = True
-        _await_log(services, connection, cursor, _AHEAD_RETRIES)
+        _await_log(services, connection, connection.wait(), cursor, _AHEAD_RETRIES)
     else:
         connection.resync(where.reason)
 
 
-def _await_log(services: Services, connection: Connection, cursor: str, retries: int) -> None:
+def _await_log(services: Services, connection: Connection, hold: Hold, cursor: str, retries: int) -> None:
     """Wait until this instance has read as far as the one that gave the cursor."""
-    if connection.state is not State.ACTIVE:
+    if connection.state is not State.ACTIVE or connection.held is not hold:
         return
     where = locate(services.log, cursor)
     if not isinstance(where, Ahead):
-        connection.held = False
+        connection.held = None
         resume(services, connection, where, cursor)
+        connection.listen()
     elif retries == 0:
         connection.resync("unknown_cursor")
     else:
-        asyncio.get_running_loop().call_later(_AHEAD_RETRY_S, _await_log, services, connection, cursor, retries - 1)
+        asyncio.get_running_loop().call_later(
+            _AHEAD_RETRY_S, _await_log, services, connection, hold, cursor, retries - 1
+        )
 
 
 def replay_address(services: Services, connection: Connection, address: str, where: Where) -> None:
@@ -80,11 +82,9 @@ def replay_address(services: Services, connection: Connection, address: str, whe
         connection.replay(log, address, where.after, now_ms)
         connection.go_on()
     elif isinstance(where, Older):
-        if not connection.lagging:
-            connection.lag_from(log.head)
-        connection.held = True
+        hold = connection.wait()
         connection.replay(log, address, where.found.after, now_ms)
-        services.backfill.start(connection, where.starts, frozenset({address}))
+        services.backfill.start(connection, hold, where.starts, frozenset({address}))
     elif isinstance(where, Unknown):
         connection.resync(where.reason, frozenset({address}))
     # Ahead: what this instance has not read yet will come; the client drops by id what it has.

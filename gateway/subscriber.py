@@ -34,6 +34,10 @@ class Wire(Protocol):
         """Return one finished frame per entry, made once and shared; empty for an entry that cannot be sent."""
 
 
+class Hold:
+    """One reason to wait. It has no content: it is told from others by identity."""
+
+
 class Subscriber:
     """
     One receiver.
@@ -45,7 +49,7 @@ class Subscriber:
         write: Hands bytes to the transport, which may call `pause` before this returns.
         lagging: The fan-out passes it by.
         paused: The transport takes nothing at the moment.
-        held: What is due comes later, because something older is still being fetched.
+        held: Set while something older is being fetched: what is due comes after it. Names the fetch.
         position: While lagging: up to here everything was written, or stands in the backlog.
         fell_out: While lagging, entries fell out of memory before they were written.
     """
@@ -74,7 +78,7 @@ class Subscriber:
         self.wire = wire
         self.lagging = False
         self.paused = False
-        self.held = False
+        self.held: Hold | None = None
         self.fell_out = False
         self.position = 0
         self.outbox: list[bytes] = []  # what the current read of the log brought; the fan-out's
@@ -100,20 +104,29 @@ class Subscriber:
         self._backlog = []
         self._older = []
         self._written = 0
-        self.fell_out = self.held = False
+        self.fell_out = False
+        self.held = None
         self.lag_from(log.head)
         self.lagging = self.paused
 
-    def release(self, older: list[Entry], log: Log, now_ms: int) -> None:
-        """End a hold: write `older`, which comes before everything else that is due, and catch up."""
-        self._older = older
-        self.held = False
-        self.catch_up(log, now_ms)
+    def hold(self, log: Log) -> Hold:
+        """Lag, and write nothing, until `release` is called with what this returns."""
+        if not self.lagging:
+            self.lag_from(log.head)
+        self.held = Hold()
+        return self.held
+
+    def release(self, hold: Hold, older: list[Entry], log: Log, now_ms: int) -> None:
+        """End a hold: write `older`, which comes before all else that is due, and catch up. Too late, do nothing."""
+        if self.held is hold:
+            self._older = older
+            self.held = None
+            self.catch_up(log, now_ms)
 
     def resume(self, log: Log, now_ms: int) -> None:
         """The transport has room again: go without `low` and collapsed entries, and catch up."""
         self.paused = False
-        if self.lagging and not self.held:
+        if self.lagging and self.held is None:
             self._refill(log, now_ms)
             self.catch_up(log, now_ms, after_pause=True)
 
@@ -134,7 +147,7 @@ class Subscriber:
 
     def catch_up(self, log: Log, now_ms: int, *, after_pause: bool = False) -> None:
         """Write what is due until the transport is full or nothing is left; then be live."""
-        while not self.paused and not self.held:
+        while not self.paused and self.held is None:
             if self._older:
                 self._older = self._older[self._write_entries(self._older[:_SLICE]) :]
                 continue
