@@ -61,14 +61,10 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("event", metavar="EVENT", help="what happened, such as order.shipped")
     parser.add_argument("data", metavar="JSON", help="the event's data; - reads it from standard input")
     parser.add_argument("--tenant", default=DEFAULT_TENANT)
-    parser.add_argument(
-        "--key", help="idempotency key: published again under it, the event is not stored again"
-    )
+    parser.add_argument("--key", help="idempotency key: published again under it, the event is not stored again")
     parser.add_argument("--expires-in", type=float, metavar="SECONDS", help="nobody receives it after that")
     parser.add_argument("--priority", choices=("normal", "low"), default="normal")
-    parser.add_argument(
-        "--collapse", metavar="KEY", help="a lagging client receives only the newest of a key"
-    )
+    parser.add_argument("--collapse", metavar="KEY", help="a lagging client receives only the newest of a key")
     parser.add_argument("--exclude", metavar="ADDRESS[,ADDRESS…]", help="who does not receive it")
     parser.add_argument("--partitions", type=int, default=1, help="how many the gateways are configured with")
     parser.add_argument(

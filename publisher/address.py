@@ -18,9 +18,7 @@ MAX_NAME_LENGTH = 256
 MAX_AUDIENCE = 10_000
 
 # No control characters (they would corrupt logs and terminals) and no lone surrogates (they are not UTF-8).
-_ADDRESS = re.compile(
-    rf"(?:{'|'.join(KINDS)}):[^\x00-\x1f\x7f\ud800-\udfff]{{1,{MAX_NAME_LENGTH}}}", re.ASCII
-)
+_ADDRESS = re.compile(rf"(?:{'|'.join(KINDS)}):[^\x00-\x1f\x7f\ud800-\udfff]{{1,{MAX_NAME_LENGTH}}}", re.ASCII)
 _TENANT = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 
 

@@ -86,9 +86,7 @@ class Publisher:
         await self.aclose()
 
     async def aclose(self) -> None:
-        """
-        Send what is queued (within `timeout_s`), then close the connections this publisher made. Idempotent.
-        """
+        """Send what is queued (within `timeout_s`), then close the connections this publisher made. Idempotent."""
         self._closed = True
         try:
             await asyncio.gather(*(lane.close() for lane in self._lanes.values()))
@@ -96,9 +94,7 @@ class Publisher:
             if self._own_client is not None:
                 await self._own_client.aclose()
 
-    async def publish(
-        self, event: str, data: Any, *, to: str | Iterable[str], **options: Unpack[EventOptions]
-    ) -> str:
+    async def publish(self, event: str, data: Any, *, to: str | Iterable[str], **options: Unpack[EventOptions]) -> str:
         """
         Store an event in the log, and return its id, which is also the `id` of the frames that receivers get.
 
@@ -183,9 +179,7 @@ class Publisher:
         `lasts_s` seconds: this has to be as long as a token can live (the gateway caps that at 24 h by
         default). Raises what `publish` raises.
         """
-        return await self._send(
-            self._build.revoke(make_revocation(jti=jti, user=user, tenant=tenant, lasts_s=lasts_s))
-        )
+        return await self._send(self._build.revoke(make_revocation(jti=jti, user=user, tenant=tenant, lasts_s=lasts_s)))
 
     async def _send(self, command: Command) -> str:
         return await (await self._lane(command).put(command))
@@ -202,9 +196,7 @@ class Publisher:
                     future.exception()  # seen, or else asyncio reports it when we were cancelled
 
     async def _put(self, command: Command) -> asyncio.Future[str]:
-        """
-        Queue a command; a queue that is full, or closed meanwhile, fails this one and not those before it.
-        """
+        """Queue a command; a queue that is full, or closed meanwhile, fails this one and not those before it."""
         try:
             return await self._lane(command).put(command)
         except PublishError as error:

@@ -83,14 +83,11 @@ class CommandBuilder:
         self._key_ttl_ms = b"%d" % int(options.key_ttl_s * 1000)
         self._made_key_ttl_ms = b"%d" % int(options.made_key_ttl_s * 1000)
         self._log_keys = [
-            (keys.stream(partition).encode(), keys.epoch(partition).encode())
-            for partition in range(options.partitions)
+            (keys.stream(partition).encode(), keys.epoch(partition).encode()) for partition in range(options.partitions)
         ]
 
     def publish(self, event: Event) -> Command:
-        """
-        Return the command that appends `event`; under a made key where it has none and is to be retried.
-        """
+        """Return the command that appends `event`; under a made key where it has none and is to be retried."""
         partition = keys.partition_of(event.first_address, self._partitions)
         key, key_names, ttl = self._idempotency(event, partition)
         return Command(

@@ -61,9 +61,7 @@ def make_kick(
         raise PublishError(f"reason is {reason!r:.100}: use printable characters")
     if len(reason.encode()) > _MAX_REASON_BYTES:
         raise PublishError(f"reason is over {_MAX_REASON_BYTES} bytes: a WebSocket close frame holds no more")
-    return make_event(
-        KICK, {"code": code, "reason": reason}, to=f"{kind}:{name}", tenant=tenant, kind=KIND_CONTROL
-    )
+    return make_event(KICK, {"code": code, "reason": reason}, to=f"{kind}:{name}", tenant=tenant, kind=KIND_CONTROL)
 
 
 def make_revocation(

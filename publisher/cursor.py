@@ -50,7 +50,5 @@ class Cursor:
 
 
 def new_epoch() -> str:
-    """
-    Return a name for a new incarnation of the log: random, because a lost log has lost its count as well.
-    """
+    """Return a name for a new incarnation of the log: random, because a lost log has lost its count as well."""
     return secrets.token_hex(4)

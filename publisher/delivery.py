@@ -108,7 +108,7 @@ class Exchange:
     def commands(self) -> list[bytes]:
         """Return the commands to send now, if any, in order."""
         requests, self._next = self._next, []
-        self._rounds += 1
+        self._rounds += bool(requests)
         epoch = new_epoch().encode()
         shown: set[Script] = set()
         wires: list[bytes] = []
@@ -150,6 +150,7 @@ class Exchange:
     def redirect(self) -> bool:
         """Make the commands that belong to another node the next to send; tell whether there are any."""
         self._next, self._redirected = self._redirected, []
+        self._rounds = 0
         return bool(self._next)
 
     def not_sent(self, error: BaseException) -> None:
@@ -167,9 +168,7 @@ class Exchange:
         self._sent.clear()
 
 
-def delivery(
-    requests: Sequence[Request], options: Options, now: Callable[[], float]
-) -> Iterator[Exchange | float]:
+def delivery(requests: Sequence[Request], options: Options, now: Callable[[], float]) -> Iterator[Exchange | float]:
     """
     Deliver requests of one partition: yield what to do, a pause in seconds or an exchange to run.
 

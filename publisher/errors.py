@@ -14,7 +14,7 @@ class PublishError(Exception):
     """The event was not stored. The message says what is wrong and what to change."""
 
 
-class PublishUnavailable(PublishError):  # noqa: N818 - reads as what happened
+class PublishUnavailable(PublishError):
     """
     Redis cannot take events at the moment; nothing was stored.
 
@@ -27,7 +27,7 @@ class PublishUnavailable(PublishError):  # noqa: N818 - reads as what happened
         self.retry_after_ms = retry_after_ms
 
 
-class PublishUnknown(PublishError):  # noqa: N818 - reads as what happened
+class PublishUnknown(PublishError):
     """
     The connection broke after sending: the event may be stored or not. Publish again under the same `key`.
 
@@ -42,7 +42,7 @@ class PublishUnknown(PublishError):  # noqa: N818 - reads as what happened
         self.key = key
 
 
-class PublishIncomplete(PublishError):  # noqa: N818 - reads as what happened
+class PublishIncomplete(PublishError):
     """
     Some events of a `publish_many` were stored and others not, or not all for one reason.
 

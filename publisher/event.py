@@ -170,9 +170,7 @@ def make_event(
     return Event(tuple(fields), addresses[0], tenant, message_id, key)
 
 
-def event_from(
-    spec: Event | EventSpec | Mapping[str, Any], *, max_event_bytes: int = MAX_EVENT_BYTES
-) -> Event:
+def event_from(spec: Event | EventSpec | Mapping[str, Any], *, max_event_bytes: int = MAX_EVENT_BYTES) -> Event:
     """
     Return the event that a mapping describes, or `spec` itself where it is one already.
 

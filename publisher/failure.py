@@ -62,9 +62,7 @@ def has_closed(error: BaseException) -> bool:
 
     Its Sentinel connection does so on READONLY, and raises ConnectionError in its place.
     """
-    return isinstance(error, redis_errors.ConnectionError) and isinstance(
-        error.__context__, redis_errors.ReadOnlyError
-    )
+    return isinstance(error, redis_errors.ConnectionError) and isinstance(error.__context__, redis_errors.ReadOnlyError)
 
 
 def is_demotion(error: BaseException) -> bool:
@@ -73,9 +71,7 @@ def is_demotion(error: BaseException) -> bool:
 
 
 def describe(error: BaseException) -> str:
-    """
-    Say it in one line for an operator; redis-py cuts the code off the messages of errors it has types for.
-    """
+    """Say it in one line for an operator; redis-py cuts the code off the messages of errors it has types for."""
     text = " ".join(str(error).split())[:300]
     name = type(error).__name__
     return f"{name}: {text}" if text else name

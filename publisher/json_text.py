@@ -58,9 +58,7 @@ def dumps(value: Any) -> bytes:
 
 
 def _holds_no_number(value: Any) -> bool:
-    """
-    Tell whether there is a NaN or an infinity anywhere in `value`, which has been written, so it has an end.
-    """
+    """Tell whether there is a NaN or an infinity anywhere in `value`, which has been written, so it has an end."""
     todo = [value]
     while todo:
         item = todo.pop()

@@ -25,17 +25,13 @@ def epoch(partition: int) -> str:
 
 
 def idempotency(partition: int, tenant: str, key: str) -> str:
-    """
-    Holds the id of the event first published under `key`; expires. No two (tenant, key) pairs share a name.
-    """
+    """Holds the id of the event first published under `key`; expires. No two (tenant, key) pairs share a name."""
     scope = "key" if tenant == DEFAULT_TENANT else f"key@{tenant}"  # a tenant's name has neither ':' nor '@'
     return f"{stream(partition)}:{scope}:{key}"
 
 
 def revocations(partition: int) -> str:
-    """
-    Sorted set of revoked tokens and users, scored by when (ms) each may be forgotten; expires with the last.
-    """
+    """Sorted set of revoked tokens and users, scored by when (ms) each may be forgotten; expires with the last."""
     return f"{stream(partition)}:revoked"
 
 

@@ -108,9 +108,7 @@ class Lane:
         return Waiting(command, self._loop.time() + self._options.timeout_s, self._loop.create_future())
 
     def _full(self) -> PublishUnavailable:
-        return PublishUnavailable(
-            f"{self._options.max_queue} events wait to be sent; nothing of this one was stored"
-        )
+        return PublishUnavailable(f"{self._options.max_queue} events wait to be sent; nothing of this one was stored")
 
     def _start(self, waiting: Waiting) -> None:
         self._open.append(waiting)

@@ -12,9 +12,7 @@ DEV_SOCKET: Final = Path(".tidegate") / "redis.sock"  # of `make run`
 DEFAULT_URL: Final = "redis://127.0.0.1:6379/0"
 
 
-def redis_url(
-    url: str | None = None, *, environ: Mapping[str, str] | None = None, folder: Path | None = None
-) -> str:
+def redis_url(url: str | None = None, *, environ: Mapping[str, str] | None = None, folder: Path | None = None) -> str:
     """
     Return the URL of the Redis to use.
 

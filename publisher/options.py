@@ -51,9 +51,7 @@ class Options:
 
     @property
     def attempt_timeout_s(self) -> float:
-        """
-        How long one try may take: all of them fit into `timeout_s`, so that a dead connection costs only one.
-        """
+        """How long one try may take: all of them fit into `timeout_s`, so that a dead connection costs only one."""
         return self.timeout_s / (self.retries + 1)
 
     @property

@@ -71,18 +71,14 @@ class Publisher:
         if self._own_client is not None:
             self._own_client.close()
 
-    def publish(
-        self, event: str, data: Any, *, to: str | Iterable[str], **options: Unpack[EventOptions]
-    ) -> str:
+    def publish(self, event: str, data: Any, *, to: str | Iterable[str], **options: Unpack[EventOptions]) -> str:
         """Store an event in the log, and return its id. See `publisher.Publisher.publish`."""
         limit = self._options.max_event_bytes
         made = make_event(event, data, to=to, **options, kind=KIND_EVENT, max_event_bytes=limit)
         return self._send(self._build.publish(made))
 
     def publish_many(self, events: Iterable[Event | EventSpec | Mapping[str, Any]]) -> list[str]:
-        """
-        Store several events in one pipeline, and return their ids. See `publisher.Publisher.publish_many`.
-        """
+        """Store several events in one pipeline, and return their ids. See `publisher.Publisher.publish_many`."""
         limit = self._options.max_event_bytes
         commands = [self._build.publish(event_from(spec, max_event_bytes=limit)) for spec in events]
         return ids_of(self._send_all(commands))

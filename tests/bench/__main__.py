@@ -51,15 +51,10 @@ def main() -> int:
         status = 130
     _say("")
     if results:
-        print(render(results, subject=options.subject, colour=sys.stdout.isatty()))
-        print(
-            f"{time.monotonic() - started:.0f} s, medians of {options.pairs} pairs; details in {options.json}"
-        )
-        write_json(
-            options.json,
-            results,
-            {"subject": options.subject, "pairs": options.pairs, "quick": options.quick},
-        )
+        print(render(results, subject=options.subject, hub_ack=options.hub_ack, colour=sys.stdout.isatty()))
+        print(f"{time.monotonic() - started:.0f} s, medians of {options.pairs} pairs; details in {options.json}")
+        setting = {name: getattr(options, name) for name in ("subject", "hub_ack", "pairs", "quick")}
+        write_json(options.json, results, setting)
     return status or int(not all(result.passed for _, result in results))
 
 
@@ -77,14 +72,18 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--rows", help=f"comma-separated, of: {', '.join(by_key)}", default=",".join(by_key))
     parser.add_argument("--pairs", type=int, help="measurements of each side (default: 3)", default=3)
     parser.add_argument("--quick", action="store_true", help="short measurements, for a first impression")
-    parser.add_argument(
-        "--json", type=Path, help="the file to write (default: bench.json)", default="bench.json"
-    )
+    parser.add_argument("--json", type=Path, help="the file to write (default: bench.json)", default="bench.json")
     parser.add_argument(
         "--subject",
         choices=("gateway", "hub"),
         default="gateway",
         help="`hub` measures baseline (a) against itself: the ratios show the noise",
+    )
+    parser.add_argument(
+        "--hub-ack",
+        choices=("none", "batch", "each"),
+        default="none",
+        help="how baseline (a) acknowledges entries: the default is the fastest, `each` the most usual",
     )
     parser.add_argument("--no-native", action="store_true", help="use the Python receiver and limit")
     options = parser.parse_args()
@@ -128,6 +127,7 @@ def _laboratories(options: argparse.Namespace, stack: ExitStack) -> Callable[[in
             seconds=0.5 if options.quick else 2.0,
             sockets=SOCKETS,
             many=min(2_000 if options.quick else MANY, files - SPARE_FILES),
+            hub_ack=options.hub_ack,
             subject=options.subject,
             progress=lambda step: _say(f"{title}: {step}"),
         )

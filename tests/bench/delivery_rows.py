@@ -59,9 +59,7 @@ def broadcast_paced(lab: Laboratory) -> Result:
             station.connect(tokens)
         subject.pace(events.to_everybody, per_second=SLOW_PACE, seconds=lab.seconds / 4, fan_out=lab.sockets)
         pairs = lab.alternate(
-            lambda: subject.pace(
-                events.to_everybody, per_second=SLOW_PACE, seconds=lab.seconds, fan_out=lab.sockets
-            ),
+            lambda: subject.pace(events.to_everybody, per_second=SLOW_PACE, seconds=lab.seconds, fan_out=lab.sockets),
             lambda: limit.pace_limit(per_second=SLOW_PACE, seconds=lab.seconds, fan_out=lab.sockets),
         )
     checks = [
@@ -78,9 +76,7 @@ def user_paced(lab: Laboratory) -> Result:
         subject.connect(make_tokens(lab.sockets))
         audience = events.to_users(lab.sockets)
         subject.pace(audience, per_second=FAST_PACE, seconds=lab.seconds / 4, fan_out=1)
-        rounds = lab.alternate(
-            lambda: subject.pace(audience, per_second=FAST_PACE, seconds=lab.seconds, fan_out=1)
-        )
+        rounds = lab.alternate(lambda: subject.pace(audience, per_second=FAST_PACE, seconds=lab.seconds, fan_out=1))
     (ours,) = zip(*rounds, strict=True)
     check = at_most("p99", (sample.p99_us / 1e3 for sample in ours), 1.0, "ms")
     return _result(rounds, [check], _paced_figures(ours))
@@ -100,9 +96,7 @@ def skipping(lab: Laboratory) -> Result:
         for station in stations:
             skip(station, SKIPPED_EVENTS // 10)
         pairs = lab.alternate(lambda: skip(subject), lambda: skip(hub, SKIPPED_EVENTS // 6))
-    per_cpu_second = [
-        [sample.events / sample.usage.cpu_s for sample in side] for side in zip(*pairs, strict=True)
-    ]
+    per_cpu_second = [[sample.events / sample.usage.cpu_s for sample in side] for side in zip(*pairs, strict=True)]
     ours, theirs = ([f"{rate(median(values))} of CPU"] for values in per_cpu_second)
     check = at_least("events per CPU second", (value / 1e3 for value in per_cpu_second[0]), 300, "k")
     return _result(pairs, [check], ours, theirs)

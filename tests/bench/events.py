@@ -17,10 +17,7 @@ STREAM = keys.stream(0).encode()
 NAME = b"bench.event"
 TO_ALL = b'["all"]'
 
-_FRAME = (
-    b'{"type":"%b","message_id":"%024x","timestamp":1764930000000,'
-    b'"id":"1764930000000-0.0.9f3a1c2b","data":%b}'
-)
+_FRAME = b'{"type":"%b","message_id":"%024x","timestamp":1764930000000,"id":"1764930000000-0.0.9f3a1c2b","data":%b}'
 _DATA = b'{"pad":"%b","seq":"%010d","ts":"%019d"}'
 _PAD = b"." * (FRAME_BYTES - len(_FRAME % (NAME, 0, _DATA % (b"", 0, 0))))
 

@@ -21,7 +21,7 @@ class Client:
         self.socket: socket.socket | None = None
         self.welcomed = False
         self.received = 0
-        self.sent = 0
+        self._sent = 0  # never reset: a message_id that comes again is taken for a retry
         self._cursor = b""
         self._upgraded = False
         self._unread = b""
@@ -52,11 +52,11 @@ class Client:
         """Send the next message to the client's group."""
         message = {
             "type": "send_message",
-            "message_id": f"c{self.index:05}-{self.sent:08}",
+            "message_id": f"c{self.index:05}-{self._sent:08}",
             "timestamp": 0,
-            "data": {"group_id": f"chat-{self.index // group_size}", "content": {"text": f"{self.sent:096}"}},
+            "data": {"group_id": f"chat-{self.index // group_size}", "content": {"text": f"{self._sent:096}"}},
         }
-        self.sent += 1
+        self._sent += 1
         self._send(TEXT, json.dumps(message, separators=(",", ":")).encode())
 
     def receive(self) -> tuple[list[bytes], bool]:

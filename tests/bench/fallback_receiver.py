@@ -91,7 +91,6 @@ class Receiver:
         self._chat_ends_ns = self._chat_started_ns + int(float(seconds) * 1e9)
         self._chat = dict.fromkeys(("acked", "delivered", "refused", "acked_in_time", "delivered_in_time"), 0)
         for client in self._clients:
-            client.sent = 0
             for _ in range(int(window)):
                 client.say(self._group_size)
 
@@ -150,9 +149,7 @@ class Receiver:
         while self._opened < len(self._clients) and self._opened - self._welcomed < self._window:
             client = self._clients[self._opened]
             self._opened += 1
-            self._selector.register(
-                client.open(self._port, resume=self._resuming), selectors.EVENT_READ, client
-            )
+            self._selector.register(client.open(self._port, resume=self._resuming), selectors.EVENT_READ, client)
 
     def _ignore(self, client: Client, text: bytes) -> None:
         """The frame has been counted."""

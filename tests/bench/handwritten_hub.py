@@ -3,10 +3,11 @@ Baseline (a): the hub that a product team writes by hand, as well as the straigh
 
 redis-py's XREADGROUP, `json`, `websockets.asyncio.server.serve`, `broadcast()` for everybody and for groups,
 `ws.send()` for one user, pyjwt at the connect. It reads the same stream, with the same entries, as a gateway,
-and its frames are of the same size. Fair choices: no compression, NOACK, raw bytes from Redis, compact JSON,
+and its frames are of the same size. Fair choices: no compression, NOACK by default, raw bytes from Redis, compact JSON,
 a bounded pool of connections for its XADDs; nothing that one would find only with a profiler.
 
 Usage: python -m tests.bench.handwritten_hub --redis URL --port PORT --secret SECRET --loop asyncio|uvloop
+       [--ack none|batch|each]
 """
 
 from __future__ import annotations
@@ -43,12 +44,14 @@ def dumps(value: Any) -> str:
 class Hub:
     """Sockets by user and by group, the loop that feeds them from the stream, and the handler of each."""
 
-    def __init__(self, redis_url: str, secret: str) -> None:
+    def __init__(self, redis_url: str, secret: str, ack: str) -> None:
         self._reader = redis.from_url(redis_url, protocol=2, socket_timeout=None)
         pool = redis.BlockingConnectionPool.from_url(redis_url, protocol=2, max_connections=POOL_SIZE)
         self._writer = redis.Redis.from_pool(pool)
         self._secret = secret
+        self._ack = ack
         self._everybody: set[ServerConnection] = set()
+        self._by_id: dict[bytes, ServerConnection] = {}
         self._users: defaultdict[str, set[ServerConnection]] = defaultdict(set)
         self._groups: defaultdict[str, set[ServerConnection]] = defaultdict(set)
 
@@ -59,11 +62,15 @@ class Hub:
         """Deliver what the stream brings, for ever."""
         while True:
             reply = await self._reader.xreadgroup(
-                GROUP, "hub", {STREAM: ">"}, count=READ_COUNT, block=BLOCK_MS, noack=True
+                GROUP, "hub", {STREAM: ">"}, count=READ_COUNT, block=BLOCK_MS, noack=self._ack == "none"
             )
             for _, entries in reply:
                 for entry_id, fields in entries:
                     await self._deliver(entry_id, fields)
+                    if self._ack == "each":
+                        await self._reader.xack(STREAM, GROUP, entry_id)
+                if self._ack == "batch":
+                    await self._reader.xack(STREAM, GROUP, *(entry_id for entry_id, _ in entries))
 
     async def _deliver(self, entry_id: bytes, fields: dict[bytes, bytes]) -> None:
         message = dumps(
@@ -80,7 +87,10 @@ class Hub:
             if kind == "all":
                 broadcast(self._everybody, message)
             elif kind == "group":
-                broadcast(self._groups.get(name, ()), message)
+                members = self._groups.get(name, set())
+                if b"x" in fields:  # the sender of a message does not get it back
+                    members = members - {self._by_id.get(fields[b"x"])}
+                broadcast(members, message)
             elif kind == "user":
                 for socket in tuple(self._users.get(name, ())):
                     await socket.send(message)
@@ -103,21 +113,20 @@ class Hub:
         indices = [self._everybody, self._users[user], *(self._groups[group] for group in groups)]
         for index in indices:
             index.add(socket)
+        client_id = str(socket.id)
+        self._by_id[client_id.encode()] = socket
         try:
-            await socket.send(
-                dumps({"type": "welcome", "data": {"client_id": str(socket.id), "user_id": user}})
-            )
+            await socket.send(dumps({"type": "welcome", "data": {"client_id": client_id, "user_id": user}}))
             async for message in socket:
                 await self._command(socket, user, json.loads(message))
         finally:
+            del self._by_id[client_id.encode()]
             for index in indices:
                 index.discard(socket)
 
     async def _command(self, socket: ServerConnection, user: str, command: dict[str, Any]) -> None:
         if command["type"] != "send_message" or command["data"]["group_id"] not in socket.claims["groups"]:
-            await socket.send(
-                dumps({"type": "error", "message_id": command["message_id"], "data": {"code": 403}})
-            )
+            await socket.send(dumps({"type": "error", "message_id": command["message_id"], "data": {"code": 403}}))
             return
         data = {"from": user, **command["data"]}
         fields = {
@@ -127,6 +136,7 @@ class Hub:
             "e": "new_message",
             "m": secrets.token_hex(12),
             "d": dumps(data),
+            "x": str(socket.id),
         }
         entry_id = await self._writer.xadd(STREAM, fields)
         reply = {"success": True, "id": entry_id.decode()}
@@ -136,7 +146,7 @@ class Hub:
 
 async def run(options: argparse.Namespace) -> None:
     """Serve until the process is stopped."""
-    hub = Hub(options.redis, options.secret)
+    hub = Hub(options.redis, options.secret, options.ack)
     await hub.create_group()
     async with serve(
         hub.handle,
@@ -155,6 +165,7 @@ def main() -> None:
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--secret", required=True)
     parser.add_argument("--loop", choices=("asyncio", "uvloop"), required=True)
+    parser.add_argument("--ack", choices=("none", "batch", "each"), default="none")
     options = parser.parse_args()
     factory = uvloop.new_event_loop if options.loop == "uvloop" else asyncio.new_event_loop
     with asyncio.Runner(loop_factory=factory) as runner:

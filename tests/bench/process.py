@@ -161,9 +161,7 @@ def usage(pid: int) -> Usage:
 
 def rss_bytes(pid: int) -> int:
     """Return the resident memory of a process and its descendants."""
-    return sum(
-        int(Path(f"/proc/{process}/statm").read_text().split()[1]) * PAGE_BYTES for process in family(pid)
-    )
+    return sum(int(Path(f"/proc/{process}/statm").read_text().split()[1]) * PAGE_BYTES for process in family(pid))
 
 
 def family(pid: int) -> Iterator[int]:

@@ -90,6 +90,7 @@ class Laboratory:
         pairs: Measurements of each side.
         seconds: Aim for the length of one of them.
         sockets, many: Clients in ordinary rows, and in those about many.
+        hub_ack: Whether baseline (a) acknowledges what it has read: `none`, `batch` or `each` entry.
         subject: `gateway`, or `hub` to compare the hub with itself: ratios other than 1 are noise.
         progress: Told which measurement is about to begin.
     """
@@ -99,6 +100,7 @@ class Laboratory:
     seconds: float
     sockets: int
     many: int
+    hub_ack: str
     subject: str
     progress: Callable[[str], None]
 
@@ -111,7 +113,7 @@ class Laboratory:
         """
         with ExitStack() as stack:
             subject = self._start_subject(stack, loop)
-            hub = start_hub(self.place, stack, database=BASELINE_DATABASE, loop=loop)
+            hub = start_hub(self.place, stack, database=BASELINE_DATABASE, loop=loop, ack=self.hub_ack)
             yield Station(subject, self.place, stack), Station(hub, self.place, stack)
 
     @contextmanager
@@ -132,7 +134,7 @@ class Laboratory:
         with self.redis() as client:
             client.flushall()
         if self.subject == "hub":
-            return start_hub(self.place, stack, database=SUBJECT_DATABASE, loop=loop)
+            return start_hub(self.place, stack, database=SUBJECT_DATABASE, loop=loop, ack=self.hub_ack)
         return start_gateway(self.place, stack, database=SUBJECT_DATABASE)
 
     def redis(self) -> redis.Redis:

@@ -70,10 +70,10 @@ def start_gateway(place: Surroundings, stack: ExitStack, *, database: int) -> Su
     return _start("gateway", command, port, database, place=place, stack=stack, env=env)
 
 
-def start_hub(place: Surroundings, stack: ExitStack, *, database: int, loop: str) -> Subject:
-    """Start the hand-written hub on the given event loop, `asyncio` or `uvloop`."""
+def start_hub(place: Surroundings, stack: ExitStack, *, database: int, loop: str, ack: str) -> Subject:
+    """Start the hand-written hub on an event loop, `asyncio` or `uvloop`, with XACKs or without."""
     port = free_port()
-    command = [sys.executable, "-m", "tests.bench.handwritten_hub", "--loop", loop]
+    command = [sys.executable, "-m", "tests.bench.handwritten_hub", "--loop", loop, "--ack", ack]
     command += [
         "--redis",
         f"unix://{place.redis_path}?db={database}",

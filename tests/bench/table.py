@@ -21,7 +21,7 @@ GREEN, RED, BOLD, RESET = "\x1b[32m", "\x1b[31m", "\x1b[1m", "\x1b[0m"
 Results = Sequence[tuple[Row, Result]]
 
 
-def render(results: Results, *, subject: str, colour: bool) -> str:
+def render(results: Results, *, subject: str, hub_ack: str, colour: bool) -> str:
     """Return the table; a row has as many lines as it has figures or conditions."""
     blocks = [_cells(row, result) for row, result in results]
     headings = ("row", subject, "baseline", "measured", "required", "")
@@ -35,7 +35,7 @@ def render(results: Results, *, subject: str, colour: bool) -> str:
     for block in blocks:
         text.append(rules[1])
         text += [_line(line, widths, "", verdict_colour=colour) for line in block]
-    return "\n".join([*text, rules[2], *_notes(results)])
+    return "\n".join([*text, rules[2], *_notes(results, hub_ack)])
 
 
 def _cells(row: Row, result: Result) -> list[tuple[str, ...]]:
@@ -68,8 +68,8 @@ def _line(cells: Sequence[str], widths: Sequence[int], style: str, *, verdict_co
     return "│" + "│".join(padded) + "│"
 
 
-def _notes(results: Results) -> list[str]:
-    notes = ["(a) the hand-written hub; (b) one send per socket; µs: processor time of the server"]
+def _notes(results: Results, hub_ack: str) -> list[str]:
+    notes = [f"(a) the hand-written hub, XACK: {hub_ack}; (b) one send per socket; µs: processor time of the server"]
     for row, result in results:
         if result.error:
             notes.append(f"{row.title}: {result.error}")

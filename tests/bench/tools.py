@@ -33,9 +33,7 @@ def build_tools(folder: Path, *, native: bool) -> Tools:
     compiler = (shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")) if native else None
     if compiler is None:
         python = (sys.executable, "-m")
-        return Tools(
-            (*python, "tests.bench.fallback_receiver"), (*python, "tests.bench.fallback_limit"), "Python"
-        )
+        return Tools((*python, "tests.bench.fallback_receiver"), (*python, "tests.bench.fallback_limit"), "Python")
     receiver = _compile(compiler, folder / "receiver", "receiver.c", "clients.c", "samples.c")
     limit = _compile(compiler, folder / "limit", "limit.c")
     return Tools((str(receiver),), (str(limit),), "C")

@@ -21,7 +21,7 @@ struct client {
     bool upgraded; /* the HTTP response has been read */
     bool welcomed; /* the first frame has been read */
     unsigned received; /* frames since the last `resume` */
-    unsigned sent; /* messages since the last `chat` */
+    unsigned sent; /* messages; never reset, for a message_id that comes again is taken for a retry */
     const char *token;
     char cursor[CURSOR_BYTES]; /* id of the last event seen, or what `welcome` said */
     size_t stash_length; /* an incomplete frame waits here for its rest */

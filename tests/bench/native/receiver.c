@@ -202,11 +202,9 @@ static void start_chat(double seconds, unsigned at_once)
     acked = refused = delivered = acked_in_time = delivered_in_time = 0;
     chat_started = last_ns = now_ns();
     chat_ends = chat_started + (int64_t)(seconds * 1e9);
-    for (unsigned i = 0; i < client_count; i++) {
-        clients[i].sent = 0;
+    for (unsigned i = 0; i < client_count; i++)
         for (unsigned k = 0; k < at_once; k++)
             say(&clients[i]);
-    }
 }
 
 static void end_chat(void)

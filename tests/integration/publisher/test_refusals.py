@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import secrets
 from pathlib import Path
 
 import pytest
@@ -87,7 +88,7 @@ async def test_a_server_that_cannot_save_is_unavailable(own, open_publisher):
 async def test_a_loading_server_is_unavailable_with_nothing_unknown(own, open_publisher):
     with own.client() as client:
         for number in range(400):
-            client.set(f"k{number}", "x" * 4096)
+            client.set(f"k{number}", secrets.token_hex(2048))  # which does not compress away
         client.save()
         client.config_set("key-load-delay", 20_000)
         client.config_set("loading-process-events-interval-bytes", 2048)

@@ -317,3 +317,19 @@ def test_a_bad_option_is_refused_with_its_name(wrong):
 def test_a_made_key_outlives_all_tries(timeout_s, retries):
     options = Options(timeout_s=timeout_s, retries=retries)
     assert options.made_key_ttl_s >= 2 * options.timeout_s
+
+
+def test_the_node_that_a_command_is_redirected_to_may_not_know_the_script_either():
+    requests = make_requests()
+    (exchange,) = [next(steps(requests))]
+    for error in (NO_SCRIPT, redis_errors.MovedError("7000 127.0.0.1:7001")):
+        exchange.commands()
+        exchange.failed(error)
+    assert exchange.commands() == []
+    assert exchange.redirect()
+    for error in (NO_SCRIPT, NO_SCRIPT):
+        assert len(exchange.commands()) == 1
+        exchange.failed(error)
+    exchange.commands()
+    exchange.answered(REPLY)
+    assert requests[0].outcome == ID
