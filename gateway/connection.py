@@ -78,6 +78,7 @@ class Connection(Subscriber):
         "_overruns",
         "_ping_at",
         "_replies",
+        "_resumed_from",
         "_services",
         "_stall_at",
         "_unsent",
@@ -112,6 +113,7 @@ class Connection(Subscriber):
         self._ping_at = now + limits.ping_interval_s
         self._stall_at = _NEVER
         self._unsent = 0
+        self._resumed_from: str | None = None
         self._expires_at = now + limits.auth_timeout_s  # the wait for `auth`; later, the token
         self.due_at = _NEVER
 
@@ -150,6 +152,7 @@ class Connection(Subscriber):
         for address in _addresses(identity, self.client_id):
             services.hub.add(self, address, after)
         resumed = isinstance(where, Found | Older | Ahead)
+        self._resumed_from = cursor if resumed else None
         welcome = {
             "client_id": self.client_id,
             "session_id": identity.session_id,
@@ -204,7 +207,7 @@ class Connection(Subscriber):
     def _leave(self) -> None:
         self._services.hub.remove_all(self)
         self.lagging = True
-        self.held = Hold()  # for ever: nothing is delivered any more
+        self.held.add(Hold())  # for ever: nothing is delivered any more
         self.due_at = _NEVER
 
     def _facts(self) -> dict[str, Any]:
@@ -215,6 +218,8 @@ class Connection(Subscriber):
 
     def cursor(self) -> str:
         """Return the position up to which the client has been sent everything."""
+        if self.awaits_older and self._resumed_from is not None:
+            return self._resumed_from
         log = self._services.log
         return log.cursor_at(self.written_up_to(log))
 
@@ -286,10 +291,8 @@ class Connection(Subscriber):
 
     def receive(self, payload: bytes, now: float) -> None:
         """Carry out the command in a text frame and answer it, after the commands before it."""
-        wait_s = self._bucket.take(now)
-        self._overruns = self._overruns + 1 if wait_s else 0
-        if self._overruns > self._services.limits.messages_burst:
-            self.close(CloseCode.RATE, "too many commands")
+        wait_s = self._meter(now)
+        if wait_s is None:
             return
         message_id = None
         try:
@@ -319,9 +322,19 @@ class Connection(Subscriber):
         self._services.metrics.commands[name] += 1
         return function
 
-    def refuse_binary(self) -> None:
-        """Answer a binary frame: there is no such command."""
-        self._replies.give(CommandError(400, "send text frames: this is not a binary protocol"), None)
+    def refuse_binary(self, now: float) -> None:
+        """Answer a binary frame: there is no such command, but it counts as one."""
+        if self._meter(now) is not None:
+            self._replies.give(CommandError(400, "send text frames: this is not a binary protocol"), None)
+
+    def _meter(self, now: float) -> float | None:
+        """Count a frame; return by how many seconds it came too early, or None where it was the last straw."""
+        wait_s = self._bucket.take(now)
+        self._overruns = self._overruns + 1 if wait_s else 0
+        if self._overruns <= self._services.limits.messages_burst:
+            return wait_s
+        self.close(CloseCode.RATE, "too many commands")
+        return None
 
     def auth_failed(self, error: AuthError) -> v1.Reply:
         """Refuse the token of an `auth` frame: say so, then close."""
@@ -353,7 +366,7 @@ class Connection(Subscriber):
 
     def listen(self) -> None:
         """Take commands again, unless something is still to be waited for."""
-        waits = self.paused or self.held is not None or self._is_busy()
+        waits = self.paused or bool(self.held) or self._is_busy()
         if self.state in (State.WAITING, State.ACTIVE) and not waits:
             self.socket.resume_reading()
 

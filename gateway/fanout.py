@@ -7,9 +7,9 @@ audience (a *run*) are matched and joined once for all their receivers. Pure: so
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator
 
-from gateway.entry import Entry
+from gateway.entry import Entry, Options
 from gateway.hub import Hub
 from gateway.log import Log
 from gateway.subscriber import MAX_WRITE_BYTES, Subscriber, Wire
@@ -43,14 +43,14 @@ class Fanout:
 
     def deliver(self, batch: list[Entry], now_ms: int) -> None:
         """Append what one read brought to the log and write it to everybody it is meant for."""
+        if not batch:
+            return
         before = self._at = self._log.head
         self._log.extend(batch, now_ms)
-        runs = list(_runs(batch))
-        if len(runs) == 1 and batch[0].options is None:
+        if batch[0].options is None and _end_of_run(batch, 0) == len(batch):
             self._deliver_run(batch)
         else:
-            for run in runs:
-                self._gather_run(run, now_ms)
+            self._gather(batch, now_ms)
             self._flush(before, now_ms)
         self._at = None
 
@@ -75,18 +75,33 @@ class Fanout:
                 written += 1
             self.delivered += written * len(part)
 
-    def _gather_run(self, run: list[Entry], now_ms: int) -> None:
-        """Put the run's frames into its receivers' outboxes."""
-        exclude: Sequence[str] = ()
-        options = run[0].options
-        if options is not None:
-            if options.control:
-                self._obey(run[0])
-                return
-            if options.expired(now_ms):
-                return
-            exclude = options.exclude
-        receivers = self._hub.match(run[0].tenant, run[0].to, exclude)
+    def _gather(self, batch: list[Entry], now_ms: int) -> None:
+        """Put each run's frames into its receivers' outboxes."""
+        match = self._hub.match
+        start = 0
+        while start < len(batch):
+            first = batch[start]
+            stop = _end_of_run(batch, start)
+            if first.options is None:
+                receivers = match(first.tenant, first.to)
+            else:
+                receivers = self._match_with_options(first, first.options, now_ms)
+            if receivers:
+                run = batch[start:stop]
+                for part in _parts(run) if len(run) > 1 else (run,):
+                    self._put(part, receivers)
+            start = stop
+
+    def _match_with_options(self, entry: Entry, options: Options, now_ms: int) -> Collection[Subscriber]:
+        """Obey an order, which nobody receives; return who receives anything else."""
+        if options.control:
+            self._obey(entry)
+            return ()
+        if options.expired(now_ms):
+            return ()
+        return self._hub.match(entry.tenant, entry.to, options.exclude)
+
+    def _put(self, run: list[Entry], receivers: Collection[Subscriber]) -> None:
         chunks: dict[Wire, bytes] = {}
         wire: Wire | None = None
         chunk = b""
@@ -115,7 +130,8 @@ class Fanout:
             outbox.clear()
             if receiver.lagging:  # an order in this read closed or reset it
                 continue
-            if single or len(chunk) <= MAX_WRITE_BYTES:
+            fits = single or len(chunk) <= MAX_WRITE_BYTES
+            if fits or before < log.base - 1:  # the read was larger than memory: nobody could catch up
                 receiver.write(chunk)
             else:
                 receiver.lag_from(before)
@@ -123,21 +139,18 @@ class Fanout:
         self._touched.clear()
 
 
-def _runs(batch: list[Entry]) -> Iterator[list[Entry]]:
-    """Cut a read into runs: consecutive entries without options for the same audience, or one with options."""
-    start = 0
-    for at in range(1, len(batch) + 1):
-        if at < len(batch):
-            first, entry = batch[start], batch[at]
-            if (
-                entry.to is first.to  # decoded audiences are shared, see EntryDecoder
-                and entry.options is None
-                and first.options is None
-                and entry.tenant is first.tenant
-            ):
-                continue
-        yield batch[start:at]
-        start = at
+def _end_of_run(batch: list[Entry], start: int) -> int:
+    """Return where the run that begins at `start` ends: one with options is alone."""
+    first = batch[start]
+    stop = start + 1
+    if first.options is None:
+        to, tenant = first.to, first.tenant
+        while stop < len(batch):
+            entry = batch[stop]
+            if entry.to is not to or entry.options is not None or entry.tenant is not tenant:
+                break  # decoded audiences are shared (see EntryDecoder), so identity tells
+            stop += 1
+    return stop
 
 
 def _parts(run: list[Entry]) -> Iterator[list[Entry]]:
@@ -145,9 +158,13 @@ def _parts(run: list[Entry]) -> Iterator[list[Entry]]:
     start = 0
     size = 0
     for at, entry in enumerate(run):
-        size += len(entry.data) + _ENVELOPE_BYTES
+        size += _frame_size(entry)
         if size > MAX_WRITE_BYTES and at > start:
             yield run[start:at]
             start = at
-            size = len(entry.data) + _ENVELOPE_BYTES
+            size = _frame_size(entry)
     yield run[start:]
+
+
+def _frame_size(entry: Entry) -> int:
+    return len(entry.data) + len(entry.event) + len(entry.message_id) + _ENVELOPE_BYTES

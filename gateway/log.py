@@ -63,7 +63,9 @@ class Older:
 
 @dataclass(frozen=True, slots=True)
 class Ahead:
-    """A cursor of an instance that has read further than this one: wait for it."""
+    """A cursor of an instance that has read further than this one: wait for it. `found` is what is here already."""
+
+    found: Found
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,28 +158,24 @@ class Log:
         self.partitions[partition].floor = self.partitions[partition].last = floor
 
     def _evict(self, now_ms: int) -> None:
-        # By the log's own clock where it lags behind ours, so that a warm start keeps what the stream had kept.
-        newest_ms = self._entries[-1].position[0]
-        horizon = min(newest_ms, now_ms) - self._retention_ms
+        """Let go of the oldest entries while there are too many, too much, or too old ones."""
         first = self.base
-        size = self._bytes
-        while first < self.head:
-            entry = self.entry(first)
-            within = self.head - first < self._max_entries and size <= self._max_bytes
-            if within and entry.position[0] >= horizon:
-                break
-            size -= entry.size
+        taken = self._bytes
+        while first < self.head and (self.head - first >= self._max_entries or taken > self._max_bytes):
+            taken -= self.entry(first).size
             first += 1
-        self._release(first)
+        # By the log's own clock where it lags behind ours, so that a warm start keeps what the stream had kept.
+        horizon = min(self._entries[-1].position[0], now_ms) - self._retention_ms
+        while first < self.head and self.entry(first).position[0] < horizon:
+            first += 1
+        if first > self.base:
+            self._release(first)
 
     def _release(self, first: int) -> None:
         """Forget every entry before `first`."""
-        for seq in range(self.base, first):
-            entry = self.entry(seq)
+        for entry in self._entries[self.base - self._offset : first - self._offset]:
             self._bytes -= entry.size
-            partition = self.partitions[entry.partition]
-            partition.floor = entry.position
-            self._optional.discard(seq)
+            self._optional.discard(entry.seq)
             index = self._chains.get(entry.tenant)
             if index is not None:
                 for address in entry.to:
@@ -185,8 +183,10 @@ class Log:
                 if not index:
                     del self._chains[entry.tenant]
         for partition in self.partitions:
-            if partition.chain and partition.chain[0] < first:
-                del partition.chain[: bisect_left(partition.chain, first)]
+            released = bisect_left(partition.chain, first)
+            if released:
+                partition.floor = self.entry(partition.chain[released - 1]).position
+                del partition.chain[:released]
         self.base = first
         stale = first - self._offset
         if stale > _COMPACT_AFTER or first > self.head:
@@ -291,8 +291,6 @@ class Log:
         return self._locate(positions)
 
     def _locate(self, positions: list[EntryId]) -> Found | Older | Ahead:
-        if any(at > state.last for at, state in zip(positions, self.partitions, strict=True)):
-            return Ahead()
         older = {
             number: at
             for number, (at, state) in enumerate(zip(positions, self.partitions, strict=True))
@@ -311,6 +309,8 @@ class Log:
             for seq in state.chain[bisect_right(state.chain, after) : first]
         )
         found = Found(after, seen)
+        if any(at > state.last for at, state in zip(positions, self.partitions, strict=True)):
+            return Ahead(found)
         return Older(older, found) if older else found
 
     def find(self, entry_id: bytes, partition: int) -> Entry | None:

@@ -36,7 +36,7 @@ def position(log: Log, where: Where | None) -> int:
     """Return the sequence number after which memory has what follows a cursor."""
     if isinstance(where, Found):
         return where.after
-    return where.found.after if isinstance(where, Older) else log.head
+    return where.found.after if isinstance(where, Older | Ahead) else log.head
 
 
 def resume(services: Services, connection: Connection, where: Where, cursor: str) -> None:
@@ -58,11 +58,11 @@ def resume(services: Services, connection: Connection, where: Where, cursor: str
 
 def _await_log(services: Services, connection: Connection, hold: Hold, cursor: str, retries: int) -> None:
     """Wait until this instance has read as far as the one that gave the cursor."""
-    if connection.state is not State.ACTIVE or connection.held is not hold:
+    if connection.state is not State.ACTIVE or hold not in connection.held:
         return
     where = locate(services.log, cursor)
     if not isinstance(where, Ahead):
-        connection.held = None
+        connection.held.remove(hold)
         resume(services, connection, where, cursor)
         connection.listen()
     elif retries == 0:

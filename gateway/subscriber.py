@@ -49,7 +49,7 @@ class Subscriber:
         write: Hands bytes to the transport, which may call `pause` before this returns.
         lagging: The fan-out passes it by.
         paused: The transport takes nothing at the moment.
-        held: Set while something older is being fetched: what is due comes after it. Names the fetch.
+        held: The fetches of something older that are under way: what is due comes after the last of them.
         position: While lagging: up to here everything was written, or stands in the backlog.
         fell_out: While lagging, entries fell out of memory before they were written.
     """
@@ -60,9 +60,9 @@ class Subscriber:
         "_seen",
         "_written",
         "addresses",
+        "fell_out",
         "held",
         "lagging",
-        "fell_out",
         "outbox",
         "paused",
         "position",
@@ -78,7 +78,7 @@ class Subscriber:
         self.wire = wire
         self.lagging = False
         self.paused = False
-        self.held: Hold | None = None
+        self.held: set[Hold] = set()
         self.fell_out = False
         self.position = 0
         self.outbox: list[bytes] = []  # what the current read of the log brought; the fan-out's
@@ -105,7 +105,7 @@ class Subscriber:
         self._older = []
         self._written = 0
         self.fell_out = False
-        self.held = None
+        self.held.clear()
         self.lag_from(log.head)
         self.lagging = self.paused
 
@@ -113,20 +113,21 @@ class Subscriber:
         """Lag, and write nothing, until `release` is called with what this returns."""
         if not self.lagging:
             self.lag_from(log.head)
-        self.held = Hold()
-        return self.held
+        hold = Hold()
+        self.held.add(hold)
+        return hold
 
     def release(self, hold: Hold, older: list[Entry], log: Log, now_ms: int) -> None:
-        """End a hold: write `older`, which comes before all else that is due, and catch up. Too late, do nothing."""
-        if self.held is hold:
-            self._older = older
-            self.held = None
+        """End a hold: `older` comes before all else that is due. The last one catches up. Too late, do nothing."""
+        if hold in self.held:
+            self.held.remove(hold)
+            self._older += older
             self.catch_up(log, now_ms)
 
     def resume(self, log: Log, now_ms: int) -> None:
         """The transport has room again: go without `low` and collapsed entries, and catch up."""
         self.paused = False
-        if self.lagging and self.held is None:
+        if self.lagging and not self.held:
             self._refill(log, now_ms)
             self.catch_up(log, now_ms, after_pause=True)
 
@@ -138,8 +139,12 @@ class Subscriber:
             for seq in log.due(self.tenant, {address: after}, after)
             if seq <= self.addresses[address] and not _had(log.entry(seq), held)
         ]
-        if not self.lagging:
+        if self.lagging:
+            self._refill(log, now_ms)  # what is due already and what was missed have one order
+        else:
             self.lag_from(log.head)
+        if self.fell_out:
+            return
         pending = set(self._backlog[self._written :])
         self._backlog = log.collapsed(sorted(pending.union(missed)), self.addresses, now_ms)
         self._written = 0
@@ -147,7 +152,7 @@ class Subscriber:
 
     def catch_up(self, log: Log, now_ms: int, *, after_pause: bool = False) -> None:
         """Write what is due until the transport is full or nothing is left; then be live."""
-        while not self.paused and self.held is None:
+        while not self.paused and not self.held:
             if self._older:
                 self._older = self._older[self._write_entries(self._older[:_SLICE]) :]
                 continue
@@ -163,6 +168,11 @@ class Subscriber:
                 return
             self._write_slice(log, now_ms, after_pause=after_pause)
 
+    @property
+    def awaits_older(self) -> bool:
+        """Something older than memory is still due: no sequence number tells its position."""
+        return bool(self.held or self._older)
+
     def written_up_to(self, log: Log) -> int:
         """Return the sequence number up to which nothing is missing at the transport."""
         if not self.lagging:
@@ -175,7 +185,8 @@ class Subscriber:
 
     def _refill(self, log: Log, now_ms: int) -> None:
         """Add to the backlog what is due beyond `position`."""
-        if self.position < log.base - 1:
+        pending = self._backlog[self._written :]
+        if self.position < log.base - 1 or (pending and pending[0] < log.base):
             self.fell_out = True
             return
         due = log.due(self.tenant, self.addresses, self.position)
@@ -183,8 +194,7 @@ class Subscriber:
             due = [seq for seq in due if seq not in self._seen]
         self.position = log.head
         self._seen = frozenset()
-        pending = self._backlog[self._written :] + due if self._written < len(self._backlog) else due
-        self._backlog = log.collapsed(pending, self.addresses, now_ms)
+        self._backlog = log.collapsed(pending + due, self.addresses, now_ms)
         self._written = 0
 
     def _write_slice(self, log: Log, now_ms: int, *, after_pause: bool) -> None:
