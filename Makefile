@@ -1,6 +1,8 @@
 # Tidegate's tasks. `make` alone lists them.
 .DEFAULT_GOAL := help
-PYTHON ?= python3
+# Any Python from 3.11 on; looked for only when there is no environment yet.
+PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3.11; do \
+	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$python && break; done)
 BIN := .venv/bin
 
 .PHONY: help setup run test lint format bench clean
@@ -10,7 +12,9 @@ help: ## list the targets
 
 # The stamp is newer than pyproject.toml while the environment is up to date, so a second start costs nothing.
 .venv/installed: pyproject.toml
-	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@test -x $(BIN)/python || test -n "$(PYTHON)" || { \
+		echo "Tidegate needs Python 3.11 or newer, and there is none here: make PYTHON=/path/to/python"; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv --clear .venv || { rm -rf .venv; exit 1; }
 	@echo "Installing into .venv …"
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
 	@touch $@

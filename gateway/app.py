@@ -17,19 +17,22 @@ from typing import Any
 import structlog
 from redis.asyncio import Redis
 
+from gateway.consumer import Consumer
 from gateway.errors import ConfigError
 from gateway.janitor import Janitor
 from gateway.server import Server
-from gateway.settings import Settings
+from gateway.settings import Listen, Settings
 from gateway.store.connection import REDIS_ERRORS, connect, eviction_policy
 from gateway.store.leases import Lease
 from gateway.store.revocations import load_revocations
 from gateway.version import VERSION
 from gateway.wiring import Parts, build, server_options
+from publisher.failure import describe
 
 _log = structlog.get_logger()
 
 _STALE_AFTER_S = 5.0
+_START_WITHIN_S = 4.0  # how long Redis may refuse to be read before a start is given up
 _GC_THRESHOLDS = (50_000, 20, 100)  # entries of the log are not garbage: look for cycles less often
 
 
@@ -73,6 +76,21 @@ class Application:
 
     async def _start(self, stack: contextlib.AsyncExitStack) -> None:
         """Start in this order; `stack` stops in the opposite one."""
+        try:
+            await self._start_reading(stack)
+        except REDIS_ERRORS as error:
+            raise ConfigError("redis.url", f"the server cannot be used: {describe(error)}") from None
+        # 4. Sockets.
+        settings = self._settings
+        gc.collect()
+        gc.freeze()
+        gc.set_threshold(*_GC_THRESHOLDS)
+        server = Server(self.parts.services, server_options(settings, self.parts, self.unready))
+        stack.push_async_callback(server.stop, settings.shutdown.drain_s)
+        self.port = await _listen(server, settings.listen)
+        _log.info("listening", host=settings.listen.host, port=self.port, instance=settings.instance_id)
+
+    async def _start_reading(self, stack: contextlib.AsyncExitStack) -> None:
         settings = self._settings
         # 1. Redis, closed last.
         redis = connect(settings.redis_url, settings.redis.timeout_s)
@@ -90,18 +108,31 @@ class Application:
         self._run("keys", services.authenticator.run())
         for consumer in self.parts.consumers:
             self._run("consumer", consumer.run())
-            await consumer.warmed.wait()
+            await self._warmed(consumer)
         await load_revocations(redis, services.revocations)
         self._run("janitor", self._janitor(redis, lease).run())
-        # 4. Sockets.
-        gc.collect()
-        gc.freeze()
-        gc.set_threshold(*_GC_THRESHOLDS)
-        server = Server(services, server_options(settings, self.parts, self.unready))
-        stack.push_async_callback(server.stop, settings.shutdown.drain_s)
-        listen = settings.listen
-        self.port = await server.start(listen.host, listen.port, backlog=listen.backlog, reuse_port=listen.reuse_port)
-        _log.info("listening", host=listen.host, port=self.port, instance=settings.instance_id)
+
+    async def _warmed(self, consumer: Consumer) -> None:
+        """
+        Wait until a consumer has caught up, for as long as it gets on.
+
+        Raises:
+            ConfigError: Redis does not let it read.
+        """
+        loop = asyncio.get_running_loop()
+        waiting: asyncio.Future[Any] = asyncio.ensure_future(consumer.warmed.wait())
+        deadline = loop.time() + _START_WITHIN_S
+        try:
+            while not waiting.done() and not self._failure.done():
+                if consumer.health.problem is None:
+                    deadline = loop.time() + _START_WITHIN_S
+                elif loop.time() > deadline:
+                    raise ConfigError("redis.url", f"the log cannot be read: {consumer.health.problem}")
+                await asyncio.wait({waiting, self._failure}, timeout=0.1, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            waiting.cancel()
+        if self._failure.done():
+            self._failure.result()
 
     def _run(self, name: str, coroutine: Coroutine[Any, Any, None]) -> None:
         """Run a task whose failure is the application's."""
@@ -157,6 +188,13 @@ class Application:
         return reasons
 
 
+async def _listen(server: Server, listen: Listen) -> int:
+    try:
+        return await server.start(listen.host, listen.port, backlog=listen.backlog, reuse_port=listen.reuse_port)
+    except OSError as error:  # in use, not allowed, not an address of this host
+        raise ConfigError("listen.port", f"cannot listen on {listen.host}:{listen.port}: {error.strerror}") from None
+
+
 async def _give_back(lease: Lease) -> None:
     with contextlib.suppress(*REDIS_ERRORS):
         await lease.release()
@@ -164,10 +202,7 @@ async def _give_back(lease: Lease) -> None:
 
 async def _check_redis(redis: Redis, settings: Settings) -> None:
     """Refuse a server on which the log would not last."""
-    try:
-        policy = await eviction_policy(redis)
-    except REDIS_ERRORS as error:
-        raise ConfigError("redis.url", f"the server cannot be used: {error}") from None
+    policy = await eviction_policy(redis)
     if policy not in (None, "noeviction"):
         problem = f"the server's maxmemory-policy is {policy!r}: under pressure it would delete the log"
         if not settings.redis.allow_eviction:

@@ -1,121 +1,207 @@
 """
 The command line: `gateway serve`, `check`, `token`, `connect`, `tail`, `instances`, `explain`.
 
-Parses arguments, loads the settings and hands over; each command that prints has a module in `terminal`.
+Parses arguments, loads the settings and hands over; each command that prints has a module in `terminal`. What a command
+needs is imported when it runs, so that `--help` and the small ones are quick.
 """
 
 from __future__ import annotations
 
 import argparse
-import asyncio
+import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from gateway import dev
 from gateway.errors import GatewayError
-from gateway.settings import load
-from gateway.version import VERSION
+from gateway.terminal.quantities import parse_duration
+
+if TYPE_CHECKING:
+    from gateway.settings import Settings
+    from gateway.terminal.token import TokenOptions
+
+Run = Callable[[argparse.Namespace], int]
+
+_INTERRUPTED = 130  # 128 + SIGINT, as shells count
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run one command; exit with 0 when it did what it should, 1 when not, 2 when it was called wrongly."""
-    options = _parser().parse_args(arguments)
     try:
+        options = _parser().parse_args(arguments)
         status = options.run(options)
+        sys.stdout.flush()
     except GatewayError as error:
         print(f"gateway: {error}", file=sys.stderr)
         status = 1
     except KeyboardInterrupt:
-        status = 130
+        status = _INTERRUPTED
+    except BrokenPipeError:  # as in `gateway tail | head`; nobody listens, so the last flush must go nowhere too
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        status = 1
     raise SystemExit(status)
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="gateway", description="A WebSocket gateway fed by Redis Streams.")
-    parser.add_argument("--version", action="version", version=f"tidegate {VERSION}")
+    parser.add_argument("--version", action=_Version, nargs=0, help="show the version and exit")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
 
-    def command(name: str, run: Callable[[argparse.Namespace], int], text: str) -> argparse.ArgumentParser:
+    def command(name: str, run: Run, text: str) -> argparse.ArgumentParser:
         added = commands.add_parser(name, help=text, description=text)
         added.add_argument("-c", "--config", type=Path, metavar="FILE", help="YAML file with settings")
         added.set_defaults(run=run)
         return added
 
     serve = command("serve", _serve, "Run the gateway.")
-    serve.add_argument("--workers", type=int, default=1, metavar="N", help="processes that share the port")
+    serve.add_argument("--workers", type=_count, default=1, metavar="N", help="processes that share the port")
+    serve.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)
     command("check", _check, "Check the configuration and say what it means.")
-    token = command("token", _token, "Print a token for development, signed with the configured secret.")
-    _add_identity(token)
-    connect = command("connect", _connect, "Connect as a client and show what comes; type commands to send them.")
-    _add_identity(connect)
-    connect.add_argument("--url", help="WebSocket address; default: the configured one")
-    connect.add_argument("--token", dest="jwt", help="a token to use instead of a new one")
-    connect.add_argument("--cursor", help="resume from here")
-    connect.add_argument("--json", action="store_true", help="print frames as they are, one a line")
+    _add_identity(command("token", _token, "Print a token for development, signed with the configured secret."))
+    _add_connect(command("connect", _connect, "Connect as a client and show what comes; type commands to send them."))
     tail = command("tail", _tail, "Show the log live.")
-    tail.add_argument("--since", default="$", metavar="ID", help="start after this event; `0` is the oldest")
-    tail.add_argument("--json", action="store_true", help="print one JSON object per event")
-    instances = command("instances", _instances, "List the instances that live, with their lag.")
-    instances.add_argument("--json", action="store_true", help="print JSON")
+    tail.add_argument(
+        "--since", default="$", metavar="ID", help="an event's id, or how far back: 5m, 1h; `0` is the oldest"
+    )
+    _add_json(tail, "print one JSON object per event")
+    _add_json(command("instances", _instances, "List the instances that live, with their lag."))
     explain = command("explain", _explain, "Say why a user did or did not get an event.")
     explain.add_argument("event", metavar="EVENT_ID", help="the event's id, as the publisher returned it")
     explain.add_argument("--user", required=True, metavar="ID", help="the user it was meant for")
-    explain.add_argument("--tenant", default="default", help="the user's tenant")
-    explain.add_argument("--json", action="store_true", help="print JSON")
+    explain.add_argument("--tenant", metavar="NAME", help="the user's tenant; default: the event's")
+    _add_json(explain)
     return parser
 
 
+class _Version(argparse.Action):
+    """`--version`, which reads the distribution's metadata only when asked."""
+
+    def __call__(self, *_: object) -> None:
+        from gateway.version import VERSION
+
+        print(f"tidegate {VERSION}")
+        raise SystemExit(0)
+
+
+def _add_json(parser: argparse.ArgumentParser, text: str = "print JSON") -> None:
+    parser.add_argument("--json", action="store_true", help=text)
+
+
+def _add_connect(parser: argparse.ArgumentParser) -> None:
+    _add_identity(parser)
+    parser.add_argument("--url", help="WebSocket address; default: the configured one")
+    parser.add_argument("--token", dest="jwt", metavar="JWT", help="a token to use instead of a new one")
+    parser.add_argument("--cursor", help="resume from here")
+    _add_json(parser, "print frames as they are, one a line")
+
+
 def _add_identity(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--user", default="42", metavar="ID", help="user id (`sub`)")
-    parser.add_argument("--tenant", default=None, help="tenant")
-    parser.add_argument("--name", default=None, help="display name")
+    parser.add_argument("--user", default="42", metavar="ID", help="user id (`sub`); default: 42")
+    parser.add_argument("--tenant", metavar="NAME", help="tenant")
+    parser.add_argument("--name", help="display name")
     parser.add_argument("--group", action="append", default=[], metavar="ID", help="a group; may be repeated")
     parser.add_argument("--tag", action="append", default=[], metavar="TAG", help="a tag; may be repeated")
-    parser.add_argument("--scope", default=None, help="scopes, separated by spaces")
-    parser.add_argument("--ttl", type=float, default=3600.0, metavar="SECONDS", help="life of the token")
+    parser.add_argument("--topic", action="append", default=[], metavar="TOPIC", help="a topic; may be repeated")
+    parser.add_argument("--scope", help="scopes, separated by spaces")
+    parser.add_argument(
+        "--ttl",
+        type=_duration,
+        default=3600.0,
+        metavar="TIME",
+        help="life of the token: 90, 15m, 2h; default: 1h",
+    )
+
+
+def _count(text: str) -> int:
+    count = int(text)
+    if not 1 <= count <= 256:
+        raise argparse.ArgumentTypeError("use 1 to 256")
+    return count
+
+
+def _duration(text: str) -> float:
+    try:
+        return parse_duration(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def _serve(options: argparse.Namespace) -> int:
-    from gateway.serve import serve, serve_workers
+    from gateway.settings import load
 
+    settings = load(options.config)
     if options.workers > 1:
-        return serve_workers(options.config, options.workers)
-    return serve(load(options.config))
+        from gateway.supervisor import serve_workers
+
+        return serve_workers(settings, options.config, options.workers)
+    from gateway.serve import serve
+
+    return serve(settings, options.config, worker=options.worker)
 
 
 def _check(options: argparse.Namespace) -> int:
     from gateway.terminal.check import check
 
-    return check(load(options.config))
+    return check(options.config)
 
 
 def _token(options: argparse.Namespace) -> int:
     from gateway.terminal.token import make_token
 
-    print(make_token(dev.tool_settings(options.config), options))
+    print(make_token(_tool_settings(options), _token_options(options)))
     return 0
 
 
 def _connect(options: argparse.Namespace) -> int:
     from gateway.terminal.connect import connect
 
-    return asyncio.run(connect(dev.tool_settings(options.config), options))
+    return connect(
+        _tool_settings(options),
+        _token_options(options),
+        url=options.url,
+        token=options.jwt,
+        cursor=options.cursor,
+        as_json=options.json,
+    )
 
 
 def _tail(options: argparse.Namespace) -> int:
     from gateway.terminal.tail import tail
 
-    return asyncio.run(tail(dev.tool_settings(options.config), options))
+    return tail(_tool_settings(options), since=options.since, as_json=options.json)
 
 
 def _instances(options: argparse.Namespace) -> int:
     from gateway.terminal.instances import show_instances
 
-    return asyncio.run(show_instances(dev.tool_settings(options.config), options))
+    return show_instances(_tool_settings(options), as_json=options.json)
 
 
 def _explain(options: argparse.Namespace) -> int:
     from gateway.terminal.explain import explain
 
-    return asyncio.run(explain(dev.tool_settings(options.config), options))
+    return explain(
+        _tool_settings(options), options.event, user_id=options.user, tenant=options.tenant, as_json=options.json
+    )
+
+
+def _tool_settings(options: argparse.Namespace) -> Settings:
+    from gateway.dev import tool_settings
+
+    return tool_settings(options.config)
+
+
+def _token_options(options: argparse.Namespace) -> TokenOptions:
+    from gateway.terminal.token import TokenOptions
+
+    return TokenOptions(
+        user=options.user,
+        tenant=options.tenant,
+        name=options.name,
+        group=options.group,
+        tag=options.tag,
+        topic=options.topic,
+        scope=options.scope,
+        ttl=options.ttl,
+    )

@@ -1,19 +1,31 @@
 """
 Dev mode: what it supplies where the settings leave it open, and how the tools find it.
 
-A secret of its own and an embedded Redis, both in the state folder of the current directory.
+A secret of its own and an embedded Redis, both in the state folder of the current directory. A gateway that runs notes
+its settings there, so that a tool in another shell need not be told the port, the secret or the Redis again.
 """
 
 from __future__ import annotations
 
 import contextlib
+import json
+import os
+import secrets
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any, Final
 
-from pydantic import SecretStr
+from pydantic import BaseModel, SecretStr
 
-from gateway.embedded import SECRET_NAME, SOCKET_NAME, development_secret, embedded_redis
+from gateway.embedded import embedded_redis, running_server
+from gateway.errors import ConfigError
 from gateway.settings import Settings, load
+
+REDIS_URL_NAME: Final = "redis.url"
+
+_SECRET_NAME: Final = "secret"
+_NOTE_NAME: Final = "running.json"
+_NOTED: Final = ("listen", "redis", "auth", "log")
 
 
 @contextlib.contextmanager
@@ -35,23 +47,58 @@ def environment(settings: Settings) -> Iterator[Settings]:
         yield _with_redis(settings, url)
 
 
+@contextlib.contextmanager
+def noted(settings: Settings, port: int) -> Iterator[None]:
+    """Let the tools find a gateway in dev mode for as long as the context lasts. For its owner's eyes only."""
+    if settings.mode != "dev":
+        yield
+        return
+    folder = settings.state_dir
+    folder.mkdir(parents=True, exist_ok=True)
+    sections = {name: _plain(getattr(settings, name)) for name in _NOTED}
+    sections["listen"]["port"] = port
+    _write_private(folder / _NOTE_NAME, json.dumps({"pid": os.getpid(), "settings": sections}))
+    _write_private(folder / REDIS_URL_NAME, settings.redis_url)
+    try:
+        yield
+    finally:
+        if _noted_pid(folder) == os.getpid():  # else another gateway runs from this folder as well
+            (folder / _NOTE_NAME).unlink(missing_ok=True)
+            (folder / REDIS_URL_NAME).unlink(missing_ok=True)
+
+
 def tool_settings(config: Path | None) -> Settings:
     """
     Return the settings for a tool that works beside a gateway.
 
-    Without a file, and where a dev mode gateway has left its state in the current folder, they are that one's.
+    Those of the gateway in dev mode that runs from the current folder, if there is one; the environment wins over them.
     """
     settings = load(config)
     if config is None and settings.mode == "production" and settings.auth.secret is None:
-        candidate = load(mode="dev")
-        if (candidate.state_dir / SECRET_NAME).exists():
-            settings = candidate
-    if settings.mode == "dev":
-        settings = _with_secret(settings)
-        socket = settings.state_dir / SOCKET_NAME
-        if settings.redis.url is None and socket.exists():
-            settings = _with_redis(settings, f"unix://{socket.resolve()}")
-    return settings
+        with contextlib.suppress(ConfigError):  # such as a host that dev mode refuses
+            candidate = load(mode="dev")
+            if (candidate.state_dir / _SECRET_NAME).exists() or _read_note(candidate.state_dir):
+                settings = candidate
+    if settings.mode != "dev":
+        return settings
+    note = _read_note(settings.state_dir)
+    if note:
+        settings = load(config, **{**note["settings"], "mode": "dev"})
+    if settings.redis.url is None and (url := running_server(settings.state_dir)):
+        settings = _with_redis(settings, url)
+    return _with_secret(settings)
+
+
+def development_secret(state_dir: Path) -> str:
+    """Return the secret that this folder's gateway signs its development tokens with; made at the first call."""
+    path = state_dir / _SECRET_NAME
+    try:
+        if not path.exists():
+            state_dir.mkdir(parents=True, exist_ok=True)
+            _write_private(path, secrets.token_urlsafe(48))
+        return path.read_text().strip()
+    except OSError as error:
+        raise ConfigError("state_dir", f"{state_dir} cannot be used: {error.strerror}") from None
 
 
 def _with_secret(settings: Settings) -> Settings:
@@ -64,3 +111,30 @@ def _with_secret(settings: Settings) -> Settings:
 
 def _with_redis(settings: Settings, url: str) -> Settings:
     return settings.model_copy(update={"redis": settings.redis.model_copy(update={"url": SecretStr(url)})})
+
+
+def _write_private(path: Path, text: str) -> None:
+    """Write a file that only its owner can read, in one step: a reader sees all of it or nothing."""
+    new = path.with_name(f"{path.name}.{os.getpid()}")
+    new.unlink(missing_ok=True)
+    with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+        file.write(text)
+    new.replace(path)
+
+
+def _plain(section: BaseModel) -> dict[str, Any]:
+    """Return a section as a YAML file would hold it, secrets included."""
+    values = section.model_dump(mode="python", exclude_none=True)
+    return {name: value.get_secret_value() if isinstance(value, SecretStr) else value for name, value in values.items()}
+
+
+def _read_note(folder: Path) -> dict[str, Any]:
+    try:
+        note = json.loads((folder / _NOTE_NAME).read_text())
+        return note if isinstance(note["pid"], int) and isinstance(note["settings"], dict) else {}
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}
+
+
+def _noted_pid(folder: Path) -> int | None:
+    return _read_note(folder).get("pid")

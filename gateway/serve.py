@@ -1,7 +1,7 @@
 """
-`gateway serve`: one gateway in this process, or several in processes of their own.
+`gateway serve`: one gateway in this process.
 
-Signals: the first SIGTERM or SIGINT shuts down in order, the second at once.
+Signals: the first SIGTERM, SIGINT or SIGHUP shuts down in order, the second at once.
 """
 
 from __future__ import annotations
@@ -10,30 +10,42 @@ import asyncio
 import contextlib
 import os
 import signal
-import subprocess
-import sys
-import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any, Final, NoReturn
 
 import structlog
 
 from gateway import dev, logs
 from gateway.app import Application
-from gateway.errors import ConfigError
-from gateway.settings import Settings, load
+from gateway.settings import Settings
+from gateway.supervisor import LIFELINE, stop_signals, tell_supervisor
 from gateway.terminal.greeting import greet
 
 _log = structlog.get_logger()
 
-_SIGNALS = (signal.SIGTERM, signal.SIGINT)
-_RESTART_PAUSE_S = 1.0
+_STOPPED_AT_ONCE: Final = 1
 
 
-def serve(settings: Settings) -> int:
-    """Run one gateway until a signal ends it; return the exit status."""
+def serve(settings: Settings, config: Path | None, *, worker: bool = False) -> int:
+    """
+    Run one gateway until a signal ends it; return the exit status.
+
+    Args:
+        config: Where the settings came from: for the greeting.
+        worker: It is one of a supervisor's.
+    """
     logs.configure(settings.logging.level, settings.logging.format)
-    with dev.environment(settings) as complete:
-        return _runner().run(_serve(complete))
+    for number in stop_signals():
+        signal.signal(number, _leave)  # until there is a loop: whatever was begun is undone
+    with contextlib.ExitStack() as resources:
+        complete = resources.enter_context(dev.environment(settings))
+        life = _WorkerLife(complete) if worker else _Life(complete, config)
+        return _runner().run(life.run(at_once=resources.close))
+
+
+def _leave(_number: int, _frame: Any) -> NoReturn:
+    raise SystemExit(0)
 
 
 def _runner() -> asyncio.Runner:
@@ -44,90 +56,87 @@ def _runner() -> asyncio.Runner:
     return asyncio.Runner(loop_factory=uvloop.new_event_loop)
 
 
-async def _serve(settings: Settings) -> int:
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
+class _Life:
+    """One gateway from its start to its end."""
 
-    def on_signal() -> None:
-        if stop.is_set():
-            _log.warning("stopped_at_once")
-            os._exit(1)  # the second signal: now
-        stop.set()
-
-    for signal_number in _SIGNALS:
-        loop.add_signal_handler(signal_number, on_signal)
-    async with Application(settings) as application:
-        greet(settings, application.port)
-        stopping = asyncio.ensure_future(stop.wait())
-        failing = asyncio.ensure_future(application.failed())
-        done, pending = await asyncio.wait({stopping, failing}, return_when=asyncio.FIRST_COMPLETED)
-        for task in pending:
-            task.cancel()
-        _log.info("stopping", connections=len(application.parts.services.connections))
-    if failing in done:
-        failing.result()  # raises what failed
-    _log.info("stopped")
-    return 0
-
-
-def serve_workers(config: Path | None, workers: int) -> int:
-    """
-    Run several gateways that share the port, each an instance of its own; return the exit status.
-
-    A worker that dies is started again. Signals are passed on; the second one kills.
-    """
-    settings = load(config)
-    logs.configure(settings.logging.level, settings.logging.format)
-    if settings.listen.port == 0:
-        raise ConfigError("listen.port", "workers share a port: name one")
-    with dev.environment(settings) as complete:
-        return _Supervisor(config, complete, workers).run()
-
-
-class _Supervisor:
-    """The parent of the workers."""
-
-    def __init__(self, config: Path | None, settings: Settings, workers: int) -> None:
-        self._config = config
+    def __init__(self, settings: Settings, config: Path | None = None) -> None:
         self._settings = settings
-        self._workers: dict[int, subprocess.Popen[bytes]] = {}
-        self._count = workers
-        self._signals = 0
+        self._config = config
+        self._stop = asyncio.Event()
+        self._starting: asyncio.Task[Any] | None = None
+        self._at_once: Callable[[], None]
 
-    def run(self) -> int:
-        """Run until a signal comes and every worker has ended."""
-        for signal_number in _SIGNALS:
-            signal.signal(signal_number, self._on_signal)
-        started_at = dict.fromkeys(range(self._count), 0.0)
-        while True:
-            for number, last in started_at.items():
-                worker = self._workers.get(number)
-                if self._signals or (worker is not None and worker.poll() is None):
-                    continue
-                if worker is not None:
-                    _log.error("worker_died", worker=number, status=worker.returncode)
-                    time.sleep(max(0.0, _RESTART_PAUSE_S - (time.monotonic() - last)))
-                started_at[number] = time.monotonic()
-                self._workers[number] = self._start(number)
-            if self._signals and all(worker.poll() is not None for worker in self._workers.values()):
-                return max((abs(worker.returncode) for worker in self._workers.values()), default=0)
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                self._workers[0].wait(timeout=0.2)
+    async def run(self, *, at_once: Callable[[], None]) -> int:
+        """
+        Serve until a signal comes; return the exit status.
 
-    def _start(self, number: int) -> subprocess.Popen[bytes]:
-        arguments = [sys.executable, "-m", "gateway", "serve"]
-        if self._config is not None:
-            arguments += ["-c", str(self._config)]
-        settings = self._settings
-        variables = {
-            "GATEWAY_INSTANCE__ID": f"{settings.instance_id}-{number}",
-            "GATEWAY_LISTEN__REUSE_PORT": "true",
-            "GATEWAY_REDIS__URL": settings.redis_url,
-        }
-        return subprocess.Popen(arguments, env={**os.environ, **variables}, start_new_session=True)  # noqa: S603
+        Args:
+            at_once: Undoes what must not stay behind, when there is no time for the rest.
 
-    def _on_signal(self, _number: int, _frame: object) -> None:
-        self._signals += 1
-        for worker in self._workers.values():
-            if worker.poll() is None:
-                worker.send_signal(signal.SIGTERM if self._signals == 1 else signal.SIGKILL)
+        Raises:
+            GatewayError: What the gateway cannot go on without has failed.
+        """
+        self._at_once = at_once
+        self._starting = asyncio.current_task()
+        self._listen_for_the_end()
+        try:
+            async with Application(self._settings) as application:
+                self._starting = None
+                with self._announced(application.port):
+                    await self._end(application)
+                _log.info("stopping", connections=len(application.parts.services.connections))
+        except asyncio.CancelledError:
+            if not self._stop.is_set():
+                raise
+        _log.info("stopped")
+        return 0
+
+    def stop(self) -> None:
+        """Shut down in order, even half way through the start; the second time, at once."""
+        if self._stop.is_set():
+            _log.warning("stopped_at_once")
+            self._at_once()
+            os._exit(_STOPPED_AT_ONCE)
+        self._stop.set()
+        if self._starting is not None:
+            self._starting.cancel()
+
+    def _listen_for_the_end(self) -> None:
+        loop = asyncio.get_running_loop()
+        for number in stop_signals():
+            loop.add_signal_handler(number, self.stop)
+
+    @contextlib.contextmanager
+    def _announced(self, port: int, /) -> Iterator[None]:
+        with dev.noted(self._settings, port):
+            greet(self._settings, port, self._config)
+            yield
+
+    async def _end(self, application: Application) -> None:
+        """Wait for a signal, or for a failure, and raise that."""
+        waiting = [asyncio.ensure_future(self._stop.wait()), asyncio.ensure_future(application.failed())]
+        try:
+            done, _ = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in waiting:
+                task.cancel()
+        for task in done:
+            task.result()
+
+
+class _WorkerLife(_Life):
+    """The same under a supervisor, which is told when it serves, and whose end is its own."""
+
+    def _listen_for_the_end(self) -> None:
+        super()._listen_for_the_end()
+        asyncio.get_running_loop().add_reader(LIFELINE, self._supervisor_gone)
+
+    def _supervisor_gone(self) -> None:
+        asyncio.get_running_loop().remove_reader(LIFELINE)
+        _log.warning("supervisor_gone")
+        self.stop()
+
+    @contextlib.contextmanager
+    def _announced(self, _port: int, /) -> Iterator[None]:
+        tell_supervisor()
+        yield

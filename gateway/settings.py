@@ -9,14 +9,15 @@ plain values.
 from __future__ import annotations
 
 import ipaddress
+import json
 import os
 import socket
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_origin
 
 import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
 
 from gateway.errors import ConfigError
 from gateway.policy import Rule as PolicyRule
@@ -35,7 +36,7 @@ Seconds = Annotated[float, Field(gt=0)]
 
 
 class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class Listen(_Section):
@@ -299,32 +300,65 @@ def load(path: Path | None = None, **overrides: Any) -> Settings:
     except ValidationError as error:
         problems = [_problem(details) for details in error.errors()]
         raise ConfigError(problems[0][0], "\n".join([problems[0][1], *map(": ".join, problems[1:])])) from None
+    except SettingsError as error:
+        raise _malformed_variable(error) from None
 
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        values = yaml.safe_load(path.read_text())
-    except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(str(path), f"cannot be read: {error}") from None
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(str(path), f"cannot be read: {error.strerror}") from None
+    except (yaml.YAMLError, ValueError) as error:  # whose text may quote a line that holds a secret
+        mark = getattr(error, "problem_mark", None)
+        where = f": see line {mark.line + 1}, column {mark.column + 1}" if mark is not None else ""
+        raise ConfigError(str(path), f"is not YAML in UTF-8{where}") from None
     if values is None:
         return {}
-    if not isinstance(values, dict):
+    if not isinstance(values, dict) or not all(isinstance(key, str) for key in values):
         raise ConfigError(str(path), "is not a mapping of sections")
     return values
 
 
 def _refuse_unknown_variables() -> None:
     """pydantic-settings ignores variables it does not know; a misspelt one would silently do nothing."""
-    for name in os.environ:
-        if not name.startswith(ENV_PREFIX):
-            continue
-        section, _, option = name.removeprefix(ENV_PREFIX).lower().partition("__")
+    for name in _variables():
+        section, option = _setting_of(name)
         known = Settings.model_fields.get(section)
         options = getattr(known.annotation, "model_fields", {}) if known is not None else {}
         if known is None or (option and option not in options):
             where = f"{section}.{option}" if option else section
             candidates = ", ".join(options or Settings.model_fields)
             raise ConfigError(where, f"{name} is not a setting; there are: {candidates}")
+
+
+def _malformed_variable(error: SettingsError) -> ConfigError:
+    """Name the variable that pydantic-settings could not read: lists and whole sections have to be JSON."""
+    for name in _variables():
+        section, option = _setting_of(name)
+        kind: Any = Settings.model_fields[section].annotation
+        if option:
+            kind = kind.model_fields[option].annotation
+        if (get_origin(kind) is tuple or hasattr(kind, "model_fields")) and not _is_json(os.environ[name]):
+            return ConfigError(f"{section}.{option}" if option else section, f'{name} is not JSON, such as ["a", "b"]')
+    return ConfigError("environment", str(error))
+
+
+def _variables() -> list[str]:
+    return [name for name in os.environ if name.upper().startswith(ENV_PREFIX)]
+
+
+def _setting_of(variable: str) -> tuple[str, str]:
+    section, _, option = variable[len(ENV_PREFIX) :].lower().partition("__")
+    return section, option
+
+
+def _is_json(text: str) -> bool:
+    try:
+        json.loads(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _merged(under: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:

@@ -1,0 +1,32 @@
+"""Where a gateway and its Redis are, as URLs to show or to connect to."""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+from gateway.settings import Settings
+
+_ANY_HOST: Final = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}  # noqa: S104 - to connect to
+_PASSWORD: Final = re.compile(r"(?<=://)([^:/@]*):.*(?=@)|(password)=[^&]*")
+
+
+def websocket_url(settings: Settings, port: int | None = None) -> str:
+    """Return the gateway's endpoint, as a client on this host reaches it."""
+    return f"ws://{_authority(settings, port)}/ws"
+
+
+def health_url(settings: Settings, port: int | None = None) -> str:
+    """Return the address of the gateway's health check."""
+    return f"http://{_authority(settings, port)}/health"
+
+
+def without_password(redis_url: str) -> str:
+    """Return a Redis URL that can be shown. Works on malformed ones too."""
+    return _PASSWORD.sub(lambda match: f"{match[2]}=***" if match[2] else f"{match[1]}:***", redis_url)
+
+
+def _authority(settings: Settings, port: int | None) -> str:
+    host = _ANY_HOST.get(settings.listen.host, settings.listen.host)
+    name = f"[{host}]" if ":" in host else host
+    return f"{name}:{settings.listen.port if port is None else port}"

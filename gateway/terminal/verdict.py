@@ -1,0 +1,140 @@
+"""
+The one sentence of `gateway explain`: what the instances' answers mean together. Pure.
+
+An answer is what `gateway.explain` gives: `{"instance", "in_memory", "connections": [{"client", "opened_at", "remote",
+"lagging", "addresses", "verdict", "sent"}], "departed": [{"client", "opened_at", "closed_at", "code"}]}`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from gateway.close_codes import CloseCode
+from gateway.terminal.described import Described
+from gateway.terminal.quantities import duration, plural
+
+Answer = Mapping[str, Any]
+Fact = Mapping[str, Any]
+
+_ABNORMAL: Final = 1006
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """
+    What is asked.
+
+    Attributes:
+        live: The instances that should answer.
+    """
+
+    event: Described
+    user_id: str
+    tenant: str
+    live: Collection[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """
+    What came of the event for the user.
+
+    Attributes:
+        delivered: None where nobody can tell.
+        sentence: For people.
+    """
+
+    delivered: bool | None
+    sentence: str
+
+
+def judge(question: Question, answers: Sequence[Answer]) -> Verdict:
+    """Return what the answers say together."""
+    sent = [
+        f"client {connection['client']} on instance {answer['instance']}"
+        for answer in answers
+        for connection in answer["connections"]
+        if connection["sent"]
+    ]
+    if sent:
+        return Verdict(True, f"user {question.user_id} got it: sent to {', and '.join(sent)}")
+    reason = _impossible(question)
+    if reason is not None:
+        return Verdict(False, f"user {question.user_id} did not get it: {reason}")
+    delivered, reason = _unsent(question, answers)
+    if delivered is None:
+        return Verdict(None, f"nobody can tell whether user {question.user_id} got it: {reason}")
+    return Verdict(delivered, f"user {question.user_id} did not get it: {reason}")
+
+
+def _impossible(question: Question) -> str | None:
+    """Return why nobody like this user can have got it, if that is so."""
+    event = question.event
+    if event.is_control:
+        return f"it is an order to the gateways ({event.event}), which no client sees"
+    if event.tenant != question.tenant:
+        return f"the event is of tenant {event.tenant}, the user of {question.tenant}"
+    own = f"user:{question.user_id}"
+    if own in event.exclude:
+        return f"it excludes {own}"
+    if own not in event.to and all(address.startswith("user:") for address in event.to):
+        return f"it is addressed to {', '.join(event.to[:5])}{', …' if len(event.to) > 5 else ''}"
+    return None
+
+
+def _unsent(question: Question, answers: Sequence[Answer]) -> tuple[bool | None, str]:
+    """Return False with why it was not sent, or None with why that is not known."""
+    if not question.live:
+        return None, "no gateway runs that could be asked"
+    was_connected = _departed(answers, at=question.event.ms)
+    if was_connected is not None:
+        return None, f"it was connected at that time, but that connection has ended ({was_connected})"
+    if silent := set(question.live) - {answer["instance"] for answer in answers}:
+        return None, f"{plural(len(silent), 'instance')} did not answer ({', '.join(sorted(silent))})"
+    connections = [connection for answer in answers for connection in answer["connections"]]
+    at_that_time = [connection for connection in connections if connection["opened_at"] <= question.event.ms]
+    for connection in at_that_time or connections:
+        if at_that_time or not connection["verdict"].startswith("too early"):
+            delivered = None if connection["verdict"].startswith("unknown") else False
+            return delivered, f"{connection['verdict']} (client {connection['client']})"
+    return False, f"no connection at that time; {_neighbours(question, answers, connections)}"
+
+
+def _departed(answers: Sequence[Answer], *, at: int) -> str | None:
+    """Return how a connection ended that was open at a time and no longer is."""
+    for answer in answers:
+        for gone in answer["departed"]:
+            if gone["opened_at"] <= at <= gone["closed_at"]:
+                after = duration((gone["closed_at"] - at) / 1000)
+                return f"client {gone['client']} on {answer['instance']}: {ended(gone['code'])}, {after} later"
+    return None
+
+
+def _neighbours(question: Question, answers: Sequence[Answer], connections: Sequence[Fact]) -> str:
+    """Return when the user was there, before or after an event."""
+    at = question.event.ms
+    before = [gone for answer in answers for gone in answer["departed"] if gone["closed_at"] < at]
+    if before:
+        last = max(before, key=lambda gone: gone["closed_at"])
+        return f"the last one closed {duration((at - last['closed_at']) / 1000)} before with {named(last['code'])}"
+    if connections:
+        first = min(connection["opened_at"] for connection in connections)
+        return f"the next one opened {duration((first - at) / 1000)} after, without a cursor from before the event"
+    return "the live instances know of none before it"
+
+
+def ended(code: int) -> str:
+    """Return how a connection ended."""
+    return f"closed with {named(code)}"
+
+
+def named(code: int) -> str:
+    """Return a close code with its name."""
+    if code == _ABNORMAL:
+        return f"{code} (no goodbye)"
+    try:
+        return f"{code} ({CloseCode(code).name.lower().replace('_', ' ')})"
+    except ValueError:
+        return str(code)
