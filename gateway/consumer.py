@@ -1,14 +1,18 @@
 """
 The consumer: follows one partition of the log and hands what it reads to the fan-out, without a gap it does not know.
 
-It survives every failure of Redis: after any error it goes on from the last id it read. Once a second, on the same
-connection and so between two reads, it looks at the stream and compares:
+It survives every failure of Redis. Its position is its own: the group only reports it. After any error the group is
+put back to the last entry that arrived here, because Redis may have given it more in a reply that was lost. Entries
+that were read before are skipped: a failover can rewind the group. Where the group cannot be used (it is written to
+with every read, which a replica, say, refuses), the stream is read without it.
 
-- another epoch, or a stream shorter than what was read: the log was lost, what follows is another one;
-- more entries ever added than were read, with none left to read: some were trimmed before they were read.
+Once a second, on the same connection and so between two reads, it looks at the stream:
 
-Either way every connection is told (`on_gap`). The count decides, never the group's `lag`, which Redis cannot always
-know. Entries with an id that was read before are skipped: a failover can rewind the group.
+- another epoch, or a last id before ours: the log was lost, what follows is another one;
+- what was read is not all that was added (`continuity`): some was trimmed before it was read, or forgotten after.
+
+Either way every connection is told (`on_gap`). The counts decide, never the group's `lag`, which Redis cannot always
+know.
 """
 
 from __future__ import annotations
@@ -17,24 +21,25 @@ import asyncio
 import random
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import structlog
 from redis.exceptions import ResponseError
 
+from gateway.continuity import Continuity, StreamState
 from gateway.entry import Entry, EntryDecoder, EntryId, split_id
 from gateway.errors import PoisonEntry
 from gateway.fanout import Fanout
 from gateway.log import Log
 from gateway.metrics import Metrics
 from gateway.store.connection import REDIS_ERRORS
-from gateway.store.stream import GroupMissing, RawEntry, StreamReader, StreamState
+from gateway.store.stream import GroupMissing, RawEntry, StreamReader
 
 _log = structlog.get_logger()
 
 _BLOCK_MS = 1_000
 _LOOK_EVERY_S = 1.0
-_WITHOUT_GROUP_S = 5.0  # how long to read with XREAD before XREADGROUP is tried again
+_WITHOUT_GROUP_S = 2.0  # how long to read with XREAD before XREADGROUP is tried again
 _LONGEST_PAUSE_S = 1.0
 _IDS_AHEAD_ALERT_MS = 60_000
 
@@ -48,11 +53,13 @@ class Health:
         warm: It has caught up with the stream once.
         problem: What keeps it from reading, or None.
         progress_at: Monotonic time (s) of the last successful read.
+        looked_at: Monotonic time (s) of the last comparison with the stream.
     """
 
     warm: bool = False
     problem: str | None = None
     progress_at: float = 0.0
+    looked_at: float = 0.0
 
 
 class Consumer:
@@ -88,10 +95,11 @@ class Consumer:
         self._on_gap = on_gap
         self._on_poison = on_poison
         self._read_count = read_count
+        self._ask_for = read_count
         self._retention_ms = int(retention_s * 1000)
         self._decoder = EntryDecoder(partition)
-        self._read = 0  # how many entries the log had ever been given when we had read up to `last`
-        self._looked_at = 0.0
+        self._continuity = Continuity()
+        self._group_placed = False  # whether the group stands where we do
         self._without_group_until = 0.0
         self._failures = 0
         self._ids_ahead = False
@@ -104,7 +112,10 @@ class Consumer:
                 await self._follow()
             except REDIS_ERRORS as error:
                 self._failed(error)
+                if isinstance(error, TimeoutError):  # perhaps the reply is too much for this network in that time
+                    self._ask_for = max(1, self._ask_for // 4)
             finally:
+                self._group_placed = False
                 await self._reader.disconnect()
             longest = min(_LONGEST_PAUSE_S, 0.05 * 2 ** min(self._failures, 6))
             await asyncio.sleep(random.uniform(0.5, 1.0) * longest)
@@ -115,39 +126,49 @@ class Consumer:
         else:
             await self._warm()
         while True:
-            if time.monotonic() - self._looked_at >= _LOOK_EVERY_S:
+            if time.monotonic() - self.health.looked_at >= _LOOK_EVERY_S:
                 await self._settle()
             try:
                 raw = await self._next()
             except GroupMissing:
+                self._group_placed = False
                 await self._settle()
-                await self._reader.set_position(self._state.last)
-                continue
-            if raw:
-                self._take(raw)
-            self._progressed()
+            else:
+                await self._take(raw)
 
     async def _next(self) -> list[RawEntry]:
         """Read on, by way of the group where that works: a server that takes no writes can still be read."""
         now = time.monotonic()
         if now >= self._without_group_until:
             try:
-                return await self._reader.read_group(self._read_count, _BLOCK_MS)
+                if not self._group_placed:
+                    await self._reader.set_position(self._state.last, self._continuity.count)
+                    self._group_placed = True
+                raw = await self._reader.read_group(self._ask_for, _BLOCK_MS)
             except ResponseError as error:  # READONLY, NOREPLICAS, MISCONF, OOM …
-                self._failed(error)
+                self._group_placed = False
                 self._without_group_until = now + _WITHOUT_GROUP_S
-        return await self._reader.read_after(self._state.last, self._read_count, _BLOCK_MS)
+                self._failed(error)
+            else:
+                self._recovered()
+                return raw
+        raw = await self._reader.read_after(self._state.last, self._ask_for, _BLOCK_MS)
+        self._progressed()
+        return raw
 
-    def _take(self, raw: list[RawEntry]) -> None:
+    async def _take(self, raw: list[RawEntry]) -> None:
         """Deliver what a read brought."""
-        if split_id(raw[0][0]) <= self._state.last:  # the group was rewound, or we read without it
+        if raw and split_id(raw[0][0]) <= self._state.last:
+            self._group_placed = False  # somebody has rewound it
             raw = [entry for entry in raw if split_id(entry[0]) > self._state.last]
         if not raw:
             return
-        self._read += len(raw)
+        missing = self._continuity.took([entry_id for entry_id, _ in raw])
         self._metrics.events += len(raw)
         self._fanout.deliver(self._decode(raw), int(time.time() * 1000))
         self._state.last = split_id(raw[-1][0])  # also where the last of them were poison
+        if missing:
+            await self._judge(missing, self._state.epoch, self._state.last, self._continuity.count + missing)
 
     def _decode(self, raw: list[RawEntry]) -> list[Entry]:
         decode = self._decoder.decode
@@ -165,85 +186,94 @@ class Consumer:
 
     def _progressed(self) -> None:
         self.health.progress_at = time.monotonic()
-        if self.health.problem is not None and self.health.progress_at >= self._without_group_until:
+        self._failures = 0
+        self._ask_for = min(2 * self._ask_for, self._read_count)
+
+    def _recovered(self) -> None:
+        self._progressed()
+        if self.health.problem is not None:
             _log.info("log_reached", partition=self._number, after=self.health.problem)
             self.health.problem = None
-        self._failures = 0
 
     def _failed(self, error: BaseException) -> None:
         self._failures += 1
-        kind = type(error).__name__
-        self._metrics.redis_errors[kind] += 1
-        if self.health.problem != kind:  # one line per change, not per try
-            _log.warning("log_unreachable", partition=self._number, error=kind, detail=str(error)[:200])
-        self.health.problem = kind
+        problem = _name_of(error)
+        self._metrics.redis_errors[problem] += 1
+        if self.health.problem != problem:  # one line per change, not per try
+            _log.warning("log_unreachable", partition=self._number, error=problem, detail=str(error)[:200])
+        self.health.problem = problem
 
     # Starting, and noticing what is missing.
 
     async def _warm(self) -> None:
-        """Fill memory with the retention window, then let the group go on where that ends."""
+        """Fill memory with the retention window; reading goes on where that ends."""
         state = await self._reader.look()
-        untrimmed = state.added == state.length
-        start: EntryId = (max(0, min(int(time.time() * 1000), state.last[0]) - self._retention_ms), 0)
-        floor: EntryId = (0, 0)
-        if not untrimmed or (state.first is not None and state.first < start):
-            floor = max(start, _before(state.first or state.last))
-        self._log.reset(self._number, state.epoch, floor)
-        while state.last > self._state.last:
-            raw = await self._reader.range_after(self._state.last, self._read_count)
-            if not raw:
-                break
-            self._log.extend(self._decode(raw), int(time.time() * 1000))
-            self._state.last = split_id(raw[-1][0])
-            if self._state.last >= state.last:
-                state = await self._reader.look()
+        self._log.reset(self._number, state.epoch, self._warm_from(state))
+        while state.has_after(self._state.last):
+            state = await self._load_page(state)
         self._state.last = max(self._state.last, state.last)
-        self._read = state.added
-        await self._reader.set_position(self._state.last)
-        self._looked_at = time.monotonic()
+        self._continuity.restart(state.added)
+        self.health.looked_at = time.monotonic()
+        self._recovered()
         self.health.warm = True
         self.warmed.set()
         _log.info("log_warm", partition=self._number, entries=len(self._log), epoch=state.epoch)
 
+    def _warm_from(self, state: StreamState) -> EntryId:
+        """Return the id after which everything is still there and within the retention."""
+        horizon = min(int(time.time() * 1000), state.last[0]) - self._retention_ms
+        start: EntryId = (max(0, horizon), 0)
+        if state.first is None:
+            return state.last
+        if state.gone or state.first < start:
+            return max(start, _before(state.first))
+        return (0, 0)
+
+    async def _load_page(self, state: StreamState) -> StreamState:
+        """Add the next entries to memory; return what a look shows thereafter."""
+        page = await self._reader.range_after(self._state.last, self._ask_for)
+        after = await self._reader.look()
+        if page:
+            if after.gone != state.gone and (after.first is None or after.first > self._state.last):
+                # Trimmed meanwhile, perhaps between what is in memory and this page.
+                self._log.reset(self._number, after.epoch, _before(split_id(page[0][0])))
+            self._log.extend(self._decode(page), int(time.time() * 1000))
+            self._state.last = split_id(page[-1][0])
+        self._recovered()
+        return after
+
     async def _settle(self) -> None:
         """Compare the stream with what was read; make known what is missing."""
         state = await self._reader.look()
-        self._looked_at = time.monotonic()
+        self.health.looked_at = time.monotonic()
         self._alert_ids_ahead(state)
-        if state.epoch != self._state.epoch:
-            await self._start_over(state, "epoch")
-        elif state.last < self._state.last:
-            await self._end_epoch(state)
-        elif (missed := self._missed(state)) > 0:
-            _log.error("entries_missed", partition=self._number, entries=missed)
-            await self._start_over(state, "trimmed")
-        elif missed < 0:
-            await self._end_epoch(state)
-
-    def _missed(self, state: StreamState) -> int:
-        """Return how many entries were trimmed unread; negative where the log has forgotten some that we read."""
-        if state.last == self._state.last:
-            return state.added - self._read
-        if state.first is not None and self._state.last < state.first:
-            return state.added - state.length - self._read
-        return 0  # it can still be read from where we are
-
-    async def _end_epoch(self, state: StreamState) -> None:
-        """The log has lost entries that were delivered: what follows is another log."""
-        epoch = await self._reader.begin_epoch(state.epoch)
-        await self._start_over(replace(state, epoch=epoch), "epoch")
-
-    async def _start_over(self, state: StreamState, reason: str) -> None:
-        """Go on in a log that does not continue what was read."""
-        if state.first is None or state.first > self._state.last:
-            position = _before(state.first) if state.first is not None else state.last
-            self._read = state.added - state.length
+        last = self._state.last
+        if state.last < last:
+            missing, position, count = -1, state.last, state.added
         else:
-            position = state.last
-            self._read = state.added
-        await self._reader.set_position(position)
-        _log.error("log_discontinued", partition=self._number, reason=reason, epoch=state.epoch)
-        self._log.reset(self._number, state.epoch, position)
+            missing = self._continuity.looked(state, last)
+            position, count = self._resumption(state)
+        await self._judge(missing, state.epoch, position, count)
+
+    def _resumption(self, state: StreamState) -> tuple[EntryId, int]:
+        """Return where to go on, should there be a gap, and how many entries the stream was given up to there."""
+        if state.begins_after(self._state.last):
+            return _before(state.first or state.last), state.gone
+        if state.has_after(self._state.last):
+            return self._state.last, self._continuity.count
+        return state.last, state.added
+
+    async def _judge(self, missing: int, epoch: str, position: EntryId, count: int) -> None:
+        """Start over from `position` if the epoch is another one, or entries are missing; end an epoch that is over."""
+        if missing < 0 and epoch == self._state.epoch:
+            epoch = await self._reader.begin_epoch(epoch)
+        if epoch == self._state.epoch and not missing:
+            return
+        reason = "trimmed" if epoch == self._state.epoch else "epoch"
+        _log.error("log_discontinued", partition=self._number, reason=reason, epoch=epoch, missing=max(missing, 0))
+        self._group_placed = False
+        self._continuity.restart(count)
+        self._log.reset(self._number, epoch, position)
         self._on_gap(reason)
 
     def _alert_ids_ahead(self, state: StreamState) -> None:
@@ -258,3 +288,9 @@ def _before(entry_id: EntryId) -> EntryId:
     """Return the id just before an entry's."""
     ms, n = entry_id
     return (ms, n - 1) if n else (max(ms - 1, 0), 2**64 - 1 if ms else 0)
+
+
+def _name_of(error: BaseException) -> str:
+    """Return what an error is called: its code where redis-py has no type for it, as for NOREPLICAS."""
+    code = str(error).partition(" ")[0]
+    return code if type(error) is ResponseError and code.isupper() and code != "ERR" else type(error).__name__

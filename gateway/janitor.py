@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Mapping
+from typing import Final
 
 import structlog
 from redis.asyncio import Redis
@@ -17,13 +18,13 @@ from gateway.errors import GatewayError
 from gateway.revocations import Revocations
 from gateway.store.connection import REDIS_ERRORS
 from gateway.store.groups import dead_groups, remove_group
-from gateway.store.leases import RENEW_S, Lease, instances
+from gateway.store.leases import RENEW_S, Lease
 from gateway.store.stream import trim
 
 _log = structlog.get_logger()
 
 _GROUPS_EVERY_S = 60.0
-GONE_FOR_S = 3_600.0
+GONE_FOR_S: Final = 3_600.0
 
 
 class LeaseLost(GatewayError):
@@ -36,6 +37,7 @@ class Janitor:
 
     Args:
         facts: Returns what this instance says of itself in its lease.
+        gone_for_s: A group that nobody has read for so long is removed, if its instance has no lease.
     """
 
     def __init__(
@@ -47,6 +49,7 @@ class Janitor:
         retention_s: float,
         revocations: Revocations,
         facts: Callable[[], Mapping[str, str | int]],
+        gone_for_s: float = GONE_FOR_S,
     ) -> None:
         self._redis = redis
         self._lease = lease
@@ -54,6 +57,7 @@ class Janitor:
         self._retention_s = retention_s
         self._revocations = revocations
         self._facts = facts
+        self._gone_for_s = gone_for_s
 
     async def run(self) -> None:
         """
@@ -83,8 +87,7 @@ class Janitor:
             raise LeaseLost(f"process {holder.get('pid')} on {holder.get('host')} has taken this instance's id")
 
     async def _remove_dead_groups(self) -> None:
-        live = await instances(self._redis)
         for partition in range(self._partitions):
-            for group in await dead_groups(self._redis, partition, live, GONE_FOR_S):
+            for group in await dead_groups(self._redis, partition, self._gone_for_s):
                 await remove_group(self._redis, partition, group)
                 _log.info("group_removed", partition=partition, group=group)

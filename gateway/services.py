@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from gateway.wire.v1 import Reply
 
 _DEPARTED = 5_000
+_CANCEL_AGAIN_S = 0.05
 
 _log = structlog.get_logger()
 
@@ -85,9 +86,12 @@ class Tasks:
 
     async def cancel(self) -> None:
         """Cancel whatever still runs, and wait for its end."""
-        for task in list(self._tasks):
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        while self._tasks:
+            for task in self._tasks:
+                task.cancel()
+            # Again until it works: asyncio.wait_for, with which redis-py sends, can lose a cancellation
+            # before Python 3.12 (https://github.com/python/cpython/issues/86296).
+            await asyncio.wait(self._tasks, timeout=_CANCEL_AGAIN_S)
 
 
 @dataclass(slots=True)

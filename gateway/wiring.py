@@ -26,6 +26,7 @@ from gateway.log import Log
 from gateway.metrics import Metrics
 from gateway.orders import Orders
 from gateway.policy import Action, Policy
+from gateway.recovery import Recovery
 from gateway.revocations import Revocations
 from gateway.server import ServerOptions
 from gateway.services import ConnectionLimits, Services, Tasks
@@ -90,11 +91,8 @@ def build(settings: Settings, redis: Redis) -> Parts:
         backfill=Backfill(redis, log, tasks, max_entries=settings.log.replay_entries),
     )
     services.commands = command_table(services)
+    recovery = Recovery(services, redis)
     orders.add(EXPLAIN, Explainer(services, redis).answer)
-
-    def resync_everybody(reason: str) -> None:
-        for connection in list(services.connections):
-            connection.resync(reason)
 
     consumers = [
         Consumer(
@@ -103,7 +101,7 @@ def build(settings: Settings, redis: Redis) -> Parts:
             log=log,
             fanout=fanout,
             metrics=metrics,
-            on_gap=resync_everybody,
+            on_gap=recovery.after_gap,
             on_poison=on_poison,
             read_count=settings.log.read_count,
             retention_s=settings.log.retention_s,
@@ -116,7 +114,7 @@ def build(settings: Settings, redis: Redis) -> Parts:
 def server_options(settings: Settings, parts: Parts, unready: Callable[[], list[str]]) -> ServerOptions:
     """Return what the server is told."""
     return ServerOptions(
-        max_connections=settings.limits.connections or _room_for_files(),
+        max_connections=settings.limits.connections or room_for_files(),
         origins=frozenset(origin.lower() for origin in settings.listen.origins),
         text_wire=parts.text_wire,
         deflate_wire=DeflateWire(parts.text_wire) if settings.compression.enabled else None,
@@ -124,7 +122,7 @@ def server_options(settings: Settings, parts: Parts, unready: Callable[[], list[
     )
 
 
-def _room_for_files() -> int:
+def room_for_files() -> int:
     """Return how many sockets the open file limit leaves room for."""
     return max(1, resource.getrlimit(resource.RLIMIT_NOFILE)[0] - _RESERVED_FILES)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from typing import Any
 
 from redis.asyncio import Redis
@@ -20,16 +19,18 @@ async def lags(redis: Redis, partition: int) -> dict[str, int | None]:
     return found
 
 
-async def dead_groups(redis: Redis, partition: int, live: Collection[str], gone_for_s: float) -> list[str]:
+async def dead_groups(redis: Redis, partition: int, gone_for_s: float) -> list[str]:
     """Return the instances without a lease whose group nobody has read for `gone_for_s` (XINFO CONSUMERS, `idle`)."""
     dead = []
     for group in await _groups(redis, partition):
         name = group["name"].decode()
-        if not name.startswith(keys.GROUP_PREFIX) or name.removeprefix(keys.GROUP_PREFIX) in live:
+        instance_id = name.removeprefix(keys.GROUP_PREFIX)
+        # One key asked for by name: to scan for leases is to walk through every idempotency key.
+        if not name.startswith(keys.GROUP_PREFIX) or await redis.exists(keys.instance(instance_id)):
             continue
         consumers = await redis.xinfo_consumers(keys.stream(partition), name)
         if all(consumer["idle"] >= gone_for_s * 1000 for consumer in consumers):
-            dead.append(name.removeprefix(keys.GROUP_PREFIX))
+            dead.append(instance_id)
     return dead
 
 

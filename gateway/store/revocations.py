@@ -6,10 +6,13 @@ import time
 from typing import Any
 
 import orjson
+import structlog
 from redis.asyncio import Redis
 
 from gateway.revocations import Revocations
 from gateway.store import keys
+
+_log = structlog.get_logger()
 
 _PARTITION = 0  # all of them, because each concerns every partition's readers
 
@@ -19,7 +22,10 @@ async def load_revocations(redis: Redis, into: Revocations) -> None:
     now_ms = int(time.time() * 1000)
     reply: Any = await redis.zrangebyscore(keys.revocations(_PARTITION), now_ms, "+inf", withscores=True)
     for member, score in reply:
-        add_revocation(into, orjson.loads(member), int(float(score)))
+        try:
+            add_revocation(into, orjson.loads(member), int(float(score)))
+        except (ValueError, OverflowError):
+            _log.error("poison_revocation", member=str(member)[:200])  # one must not keep the others from being loaded
 
 
 def add_revocation(into: Revocations, member: list[Any], until_ms: int) -> None:

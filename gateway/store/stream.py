@@ -7,12 +7,14 @@ of XREADGROUP is used as hiredis parsed it, without a second pass over every ent
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import asyncio
 from typing import Any, Final
 
 from redis.asyncio import Redis
+from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import NoScriptError, ResponseError
 
+from gateway.continuity import StreamState
 from gateway.entry import EntryId, join_id, split_id
 from gateway.store import keys
 from gateway.store.connection import script
@@ -23,26 +25,6 @@ RawEntry = tuple[bytes, list[bytes]]
 
 _LOOK: Final = script("look")
 _NEW_EPOCH: Final = script("new_epoch")
-
-
-@dataclass(frozen=True, slots=True)
-class StreamState:
-    """
-    What a look at the stream shows.
-
-    Attributes:
-        epoch: The log's incarnation.
-        last: Id of the newest entry that it ever had.
-        added: How many entries were ever added (XINFO STREAM, `entries-added`).
-        length: How many there are.
-        first: Id of the oldest that is there, or None.
-    """
-
-    epoch: str
-    last: EntryId
-    added: int
-    length: int
-    first: EntryId | None
 
 
 class GroupMissing(Exception):
@@ -78,20 +60,34 @@ class StreamReader:
             await connection.disconnect(nowait=True)
 
     async def _call(self, *command: str | bytes | int, wait_s: float = 0.0) -> Any:
-        await self._connection.send_command(*command)
-        return await self._connection.read_response(
-            disable_decoding=True, timeout=self._timeout_s + wait_s, disconnect_on_error=False
-        )
+        """
+        Run one command.
+
+        Raises:
+            TimeoutError: No reply in time, which is `timeout_s` and, for a command that blocks, `wait_s`.
+        """
+        patience_s = self._timeout_s + wait_s
+        try:
+            async with asyncio.timeout(patience_s):
+                await self._connection.send_command(*command)
+                # With a timeout of its own, redis-py answers None when that is over, as if Redis had said so: ours is
+                # over first. Without any it takes the client's, which is too short for a command that blocks.
+                return await self._connection.read_response(
+                    disable_decoding=True, timeout=2 * patience_s, disconnect_on_error=False
+                )
+        except RuntimeError as error:  # uvloop's, where asyncio has OSError: the transport has been closed
+            raise RedisConnectionError(str(error)) from None
 
     async def look(self) -> StreamState:
         """Return the stream's state; make the log if there is none."""
-        epoch, last, added, length, first = await self._run(_LOOK.sha, _LOOK.source)
+        epoch, last, added, length, first, newest = await self._run(_LOOK.sha, _LOOK.source)
         return StreamState(
             epoch=epoch.decode(),
             last=split_id(last),
             added=int(added),
             length=int(length),
             first=split_id(first) if first else None,
+            newest=split_id(newest) if newest else None,
         )
 
     async def _run(self, sha: bytes, source: bytes) -> Any:
@@ -106,15 +102,27 @@ class StreamReader:
         epoch: bytes = await self._call("EVAL", _NEW_EPOCH.source, 1, self._epoch, ended, new_epoch())
         return epoch.decode()
 
-    async def set_position(self, after: EntryId) -> None:
-        """Let the group go on after `after`; make it if need be."""
-        position = join_id(after)
+    async def set_position(self, after: EntryId, count: int) -> None:
+        """
+        Let the group go on after `after`, up to where the stream had been given `count` entries; make it if need be.
+
+        Raises:
+            GroupMissing: There is no stream.
+        """
+        position = ("ENTRIESREAD", count)  # from which Redis knows the lag
         try:
-            await self._call("XGROUP", "CREATE", self._stream, self._group, position, "MKSTREAM")
+            # First, because a server that is out of memory refuses CREATE without looking whether there is anything
+            # to create.
+            await self._call("XGROUP", "SETID", self._stream, self._group, join_id(after), *position)
         except ResponseError as error:
-            if not str(error).startswith("BUSYGROUP"):
+            if "NOGROUP" not in str(error) and "key to exist" not in str(error):
                 raise
-            await self._call("XGROUP", "SETID", self._stream, self._group, position)
+        else:
+            return
+        try:
+            await self._call("XGROUP", "CREATE", self._stream, self._group, join_id(after), *position)
+        except ResponseError as error:
+            raise (GroupMissing() if "key to exist" in str(error) else error) from None
         await self._call("XGROUP", "CREATECONSUMER", self._stream, self._group, self._consumer)
 
     async def read_group(self, count: int, block_ms: int) -> list[RawEntry]:
@@ -131,7 +139,8 @@ class StreamReader:
                 wait_s=block_ms / 1000,
             )
         except ResponseError as error:
-            if str(error).startswith("NOGROUP") or "NOGROUP" in str(error):
+            # UNBLOCKED: the stream was deleted (older servers), or the server's role changed, under a waiting read.
+            if str(error).startswith(("NOGROUP", "UNBLOCKED")):
                 raise GroupMissing from None
             raise
         return _entries(reply)

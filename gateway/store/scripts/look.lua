@@ -2,7 +2,7 @@
 --
 -- KEYS[1] stream   KEYS[2] epoch   ARGV[1] an epoch's name, should the log have none   ARGV[2] the reader's group
 --
--- Returns {epoch, last id, entries ever added, length, first id or ''}.
+-- Returns {epoch, last id, entries ever added, length, first id or '', newest id or ''}.
 -- Writes nothing where nothing is missing, so that it works on a server that is read-only. A stream that is not
 -- there is a new log and has a new epoch, as in the publisher's publish.lua.
 local there = redis.call('EXISTS', KEYS[1]) == 1
@@ -19,5 +19,8 @@ local info = redis.call('XINFO', 'STREAM', KEYS[1])
 for i = 1, #info, 2 do
   found[info[i]] = info[i + 1]
 end
-local first = found['first-entry']
-return {epoch, found['last-generated-id'], found['entries-added'], found['length'], first and first[1] or ''}
+local first, newest = found['first-entry'], found['last-entry']
+return {
+  epoch, found['last-generated-id'], found['entries-added'], found['length'],
+  first and first[1] or '', newest and newest[1] or '',
+}

@@ -1,0 +1,250 @@
+"""Parts of the log disappear, or only seem to."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import pytest
+import redis
+
+from publisher import Publisher
+from publisher.cursor import Cursor
+from publisher.keys import epoch, stream
+from tests.e2e.failures.scene import Ticker, compared, resyncs, ticks, told
+from tests.support.clients import connected, settled
+from tests.support.gateway import GatewayProcess, RunningGateway, running_gateway
+from tests.support.proxy import Proxy
+from tests.support.redis_server import RedisServer
+from tests.support.waiting import wait_until
+
+STREAM = stream(0)
+EPOCH = epoch(0)
+
+Deed = Callable[[redis.Redis, RunningGateway], Any]
+
+
+@pytest.fixture
+async def behind(server: RedisServer) -> AsyncIterator[Proxy]:
+    """A proxy in front of the server, for a gateway that shall fall behind."""
+    async with Proxy(server.port) as proxy:
+        yield proxy
+
+
+def group_of(gateway: RunningGateway) -> str:
+    return f"gw:{gateway.instance_id}"
+
+
+LOSSES: dict[str, Deed] = {
+    "flushall": lambda client, _: client.flushall(),
+    "stream deleted": lambda client, _: client.delete(STREAM),
+    "stream and epoch deleted": lambda client, _: client.delete(STREAM, EPOCH),
+    "epoch deleted": lambda client, _: client.delete(EPOCH),
+    "stream replaced by an empty one": lambda client, _: client.pipeline().delete(STREAM).xgroup_create(
+        STREAM, "other", mkstream=True).execute(),
+    "stream replaced by a foreign one": lambda client, _: client.pipeline().delete(STREAM).xadd(
+        STREAM, {"not": "an event"}).execute(),
+    "last id set back": lambda client, _: client.pipeline().xtrim(STREAM, maxlen=0).execute_command(
+        "XSETID", STREAM, "1-1").execute(),
+}  # fmt: skip
+
+
+@pytest.mark.usefixtures("quick_looks")
+@pytest.mark.parametrize("loss", LOSSES)
+async def test_clients_are_told_that_the_log_is_another_one(server: RedisServer, tide: Publisher, loss: str) -> None:
+    async with (
+        running_gateway(server.url) as one,
+        running_gateway(server.url) as other,
+        connected(one) as alice,
+        connected(other) as bob,
+    ):
+        ticker = Ticker(tide)
+        await ticker.tick(10)
+        await settled(tide, alice, bob)
+        old = alice.cursor
+        with server.client() as client:
+            LOSSES[loss](client, one)
+        await told(alice, bob, reason="epoch", within_s=2)
+        number = await ticker.tick()
+        await wait_until(lambda: ticks(alice)[-1] == ticks(bob)[-1] == number)
+        new = alice.cursor
+        last = await ticker.tick()
+        async with connected(other, cursor=old) as stale, connected(other, cursor=new) as fresh:
+            await told(stale, reason="epoch")
+            await wait_until(lambda: ticks(fresh) == [last])
+            assert resyncs(fresh) == []
+        await compared(one, other)
+        ticker.check(alice)
+        ticker.check(bob)
+        assert len(resyncs(alice)) == len(resyncs(bob)) == 1
+        assert {gateway.services.log.partitions[0].epoch for gateway in (one, other)} == {Cursor.parse(new).epoch}
+
+
+async def test_another_epoch_is_noticed_within_about_a_second(
+    server: RedisServer, gateway: RunningGateway, tide: Publisher, ticker: Ticker
+) -> None:
+    async with connected(gateway) as alice:
+        await ticker.tick()
+        await settled(tide, alice)
+        with server.client() as client:
+            client.delete(EPOCH)
+        await told(alice, reason="epoch", within_s=2.5)
+
+
+async def test_a_flushed_log_that_was_written_at_once_loses_nothing_new(
+    server: RedisServer, gateway: RunningGateway, ticker: Ticker
+) -> None:
+    async with connected(gateway) as alice:
+        await ticker.tick(10)
+        with server.client() as client:
+            client.flushall()
+        await ticker.tick(20)
+        await told(alice, reason="epoch", within_s=2)
+        await wait_until(lambda: ticks(alice) == list(range(1, 31)))
+
+
+HARMLESS: dict[str, Deed] = {
+    "group destroyed": lambda client, gateway: client.xgroup_destroy(STREAM, group_of(gateway)),
+    "group rewound": lambda client, gateway: client.xgroup_setid(STREAM, group_of(gateway), "0"),
+    "consumer deleted": lambda client, gateway: client.xgroup_delconsumer(
+        STREAM, group_of(gateway), gateway.instance_id),
+    "read entries deleted": lambda client, _: [
+        client.xdel(STREAM, entry_id) for entry_id, _ in client.xrange(STREAM)[::2]],
+    "newest entry deleted": lambda client, _: client.xdel(STREAM, client.xrevrange(STREAM, count=1)[0][0]),
+    "read entries trimmed": lambda client, _: client.xtrim(STREAM, maxlen=3, approximate=False),
+    "all trimmed": lambda client, _: client.xtrim(STREAM, maxlen=0, approximate=False),
+    "last id moved on": lambda client, _: client.execute_command(
+        "XSETID", STREAM, f"{int(client.xrevrange(STREAM, count=1)[0][0].split('-')[0]) + 1}-0"),
+    "scripts forgotten": lambda client, _: client.script_flush(),
+    "every connection killed": lambda client, _: client.execute_command("CLIENT", "KILL", "TYPE", "normal"),
+    "poison": lambda client, _: [client.xadd(STREAM, {"not": "an event"}) for _ in range(3)],
+}  # fmt: skip
+
+
+@pytest.mark.usefixtures("quick_looks")
+@pytest.mark.parametrize("deed", HARMLESS)
+async def test_clients_are_not_told_of_a_gap_where_nothing_is_missing(
+    server: RedisServer, gateway: RunningGateway, tide: Publisher, ticker: Ticker, deed: str
+) -> None:
+    async with connected(gateway) as alice:
+        await ticker.tick(10)
+        await settled(tide, alice)
+        with server.client() as client:
+            HARMLESS[deed](client, gateway)
+            await ticker.tick(5)
+            await compared(gateway)
+            await ticker.tick(5)
+            await settled(tide, alice)
+            await compared(gateway)
+            assert ticks(alice) == list(range(1, 21))
+            assert resyncs(alice) == []
+            assert [group["lag"] for group in client.xinfo_groups(STREAM)] in ([0], [None])
+
+
+@pytest.mark.usefixtures("quick_looks")
+async def test_a_rewritten_append_only_file_is_the_same_log(server: RedisServer, ticker: Ticker) -> None:
+    async with running_gateway(server.url) as gateway, connected(gateway) as alice:
+        await ticker.tick(10)
+        with server.client() as client:
+            client.xdel(STREAM, client.xrange(STREAM)[4][0])
+            client.xtrim(STREAM, maxlen=5, approximate=False)
+            client.bgrewriteaof()
+            await wait_until(lambda: not client.info("persistence")["aof_rewrite_in_progress"])
+        server.kill()
+        server.start()
+        assert await ticker.reaches(alice, 5) < 5
+        await compared(gateway)
+        ticker.check(alice)
+        assert resyncs(alice) == []
+
+
+@pytest.mark.usefixtures("quick_looks")
+@pytest.mark.parametrize("trim", ["some", "all", "deleted"])
+@pytest.mark.parametrize("way", ["held", "cut"])
+async def test_clients_are_told_of_entries_that_were_trimmed_unread(
+    server: RedisServer, behind: Proxy, tide: Publisher, ticker: Ticker, trim: str, way: str
+) -> None:
+    async with running_gateway(behind.url) as gateway, connected(gateway) as alice:
+        await ticker.tick(10)
+        await settled(tide, alice)
+        behind.hold() if way == "held" else behind.refuse()
+        await ticker.tick(1_500)  # the first of them may be on their way already
+        with server.client() as client:
+            unread = [entry_id for entry_id, _ in client.xrange(STREAM)[-100:]]
+            if trim == "deleted":
+                client.xdel(STREAM, *unread[:50])
+            else:
+                client.xtrim(STREAM, maxlen=50 if trim == "some" else 0, approximate=False)
+        behind.restore()
+        await told(alice, reason="trimmed", within_s=4)
+        number = await ticker.tick()
+        await settled(tide, alice)
+        await compared(gateway)
+        got = ticks(alice)
+        assert got == sorted(set(got))
+        assert got[-1] == number
+        assert len(resyncs(alice)) == 1
+        if trim == "some":
+            assert set(range(1462, number + 1)) <= set(got)
+
+
+@pytest.mark.usefixtures("quick_looks")
+async def test_a_gap_is_noticed_while_the_log_never_rests(server: RedisServer, ticker: Ticker) -> None:
+    """There is always something left to read, and the trimmed entries lie behind it."""
+    async with running_gateway(server.url) as gateway, connected(gateway) as alice:
+        await ticker.tick(10)
+        with server.client() as client:
+            async with ticker.going_on(0):
+                await wait_until(lambda: len(ticks(alice)) > 100)
+                while not resyncs(alice):  # one entry at a time, the moment it is there
+                    number = len(ticker.promised)
+                    await wait_until(lambda number=number: len(ticker.promised) > number)
+                    client.execute_command(
+                        "EVAL", "local id = redis.call('XADD', KEYS[1], '*', 'a', 'b') redis.call('XDEL', KEYS[1], id)",
+                        1, STREAM)  # fmt: skip
+            await wait_until(lambda: resyncs(alice)[-1]["reason"] == "trimmed")
+        await compared(gateway)
+        ticker.check(alice)
+
+
+async def test_a_gateway_that_was_stopped_while_the_log_was_trimmed_tells_its_clients(
+    server: RedisServer, tide: Publisher, ticker: Ticker
+) -> None:
+    async with (
+        GatewayProcess(server.url) as stopped,
+        running_gateway(server.url) as other,
+        connected(stopped) as alice,
+        connected(other) as bob,
+    ):
+        await ticker.tick(10)
+        await settled(tide, alice, bob)
+        stopped.pause()
+        await ticker.tick(1_000)
+        await settled(tide, bob)
+        with server.client() as client:
+            client.xtrim(STREAM, maxlen=10, approximate=False)
+        stopped.resume()
+        await told(alice, reason="trimmed", within_s=4)
+        await ticker.tick()
+        await settled(tide, alice, bob)
+        await compared(other)
+        ticker.check(bob)
+        assert resyncs(bob) == []
+
+
+@pytest.mark.usefixtures("quick_looks")
+async def test_what_a_lost_reply_took_from_the_group_is_read_again(
+    behind: Proxy, tide: Publisher, ticker: Ticker
+) -> None:
+    """With NOACK the group has moved on by the time its reply is lost."""
+    async with running_gateway(behind.url) as gateway, connected(gateway) as alice:
+        await ticker.tick(10)
+        await settled(tide, alice)
+        behind.hold()
+        await ticker.tick(50)
+        behind.refuse()
+        behind.restore()
+        await wait_until(lambda: len(ticks(alice)) == 60)
+        await compared(gateway)
+        ticker.check(alice)
+        assert resyncs(alice) == []
