@@ -61,8 +61,9 @@ class Link:
 def _converse(connection: Any, exchange: Exchange) -> bool:
     """Run the exchange on a connection; tell whether that had to be left."""
     try:
-        while wires := exchange.commands():
+        while exchange.unsent:
             _allow(connection, exchange)
+            wires = exchange.commands()
             connection.send_packed_command([b"".join(wires)])
             demoted = False
             for _ in wires:

@@ -82,18 +82,15 @@ class Exchange:
     """
     One pipeline: commands out, replies in.
 
-    `commands` again and again until it has none; after each, `answered` or `failed` once per command, in
-    order. At any time `lost` instead, when no more replies will come, or, before the first of them,
-    `not_sent`.
+    As long as there is something `unsent`, send `commands`, then say `answered` or `failed` once for each, in order. At
+    any time `lost` instead, when no more replies will come, or, before the first of them, `not_sent`.
 
     Attributes:
         deadline: The pipeline has to end at this time (monotonic seconds).
-        partition: All its commands belong to it.
     """
 
     def __init__(self, requests: Sequence[Request], deadline: float) -> None:
         self.deadline = deadline
-        self.partition = requests[0].command.partition
         self._next: list[Request] = list(requests)
         self._sent: deque[Request] = deque()
         self._redirected: list[Request] = []
@@ -101,14 +98,19 @@ class Exchange:
         self._with_source = False
 
     @property
+    def unsent(self) -> bool:
+        """Whether there is something to send now."""
+        return bool(self._next)
+
+    @property
     def slot_key(self) -> bytes:
-        """A key by which a cluster finds the node."""
-        return (self._next or self._redirected)[0].command.keys[0]
+        """A key by which a cluster finds the node for what is unsent."""
+        return self._next[0].command.keys[0]
 
     def commands(self) -> list[bytes]:
-        """Return the commands to send now, if any, in order."""
+        """Return the commands to send now, in order. From here on they count as sent."""
         requests, self._next = self._next, []
-        self._rounds += bool(requests)
+        self._rounds += 1
         epoch = new_epoch().encode()
         shown: set[Script] = set()
         wires: list[bytes] = []
@@ -163,9 +165,10 @@ class Exchange:
 
     def lost(self, error: BaseException) -> None:
         """Note that the connection broke: there will be no more replies."""
-        for request in self._sent:
+        for request in (*self._sent, *self._next):
             request.problem = error
         self._sent.clear()
+        self._next = []
 
 
 def delivery(requests: Sequence[Request], options: Options, now: Callable[[], float]) -> Iterator[Exchange | float]:

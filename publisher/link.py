@@ -96,7 +96,8 @@ async def _converse(connection: Any, exchange: Exchange) -> bool:
     """Run the exchange on a connection; tell whether that had to be left."""
     try:
         async with asyncio.timeout_at(exchange.deadline):
-            while wires := exchange.commands():
+            while exchange.unsent:
+                wires = exchange.commands()
                 await connection.send_packed_command([b"".join(wires)])
                 demoted = False
                 for _ in wires:

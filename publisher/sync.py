@@ -36,9 +36,9 @@ class Publisher:
     """
     Writes events into the log; blocks the calling thread.
 
-    Connects when it first has to. Threads may share it. Arguments and errors are those of
-    `publisher.Publisher`, with a client of `redis` in place of one of `redis.asyncio`; there is no queue, and
-    so no `max_queue`.
+    Connects when it first has to. Threads may share it. Arguments and errors are those of `publisher.Publisher`, with
+    a client of `redis` in place of one of `redis.asyncio`; there is no queue, and so no `max_queue`. Connecting is
+    bounded by nothing but the timeouts of the client: give one that you pass in a `socket_timeout`.
     """
 
     def __init__(

@@ -5,8 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tests.support.redis_server import RedisServer
+from tests.support.required import pytest_runtest_makereport  # noqa: F401 - a hook: see there
+
+# No deadline: the machine may be busy. `pytest --hypothesis-profile=thorough` looks further.
+settings.register_profile("suite", deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("thorough", settings.get_profile("suite"), max_examples=2_000)
+settings.load_profile("suite")
 
 
 @pytest.fixture(scope="session")

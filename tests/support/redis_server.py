@@ -9,8 +9,10 @@ The embedded Valkey by default; `BINARIES` names what else there may be on a mac
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import os
+import random
 import shutil
 import signal
 import socket
@@ -55,10 +57,12 @@ BINARIES: dict[str, Callable[[], str | None]] = {
 
 
 def free_port() -> int:
-    """Return a TCP port that nobody listens on at the moment."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """Return a TCP port that nobody listens on, and below those that the system gives to outgoing connections."""
+    while True:
+        port = random.randrange(15_000, 32_000)
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 class RedisServer:
@@ -85,9 +89,12 @@ class RedisServer:
         self._folder = Path(tempfile.mkdtemp(prefix="tg-redis-"))  # short: a unix socket's path has 108 bytes
         self._process: subprocess.Popen[bytes] | None = None
         self.port = free_port()
+        self.bus_port = free_port()  # of a cluster's node
         settings = {"save": '""', "appendonly": "no", "protected-mode": "no", "shutdown-timeout": 0}
         if sentinel:
             settings = {}
+        if "cluster_enabled" in options:
+            settings["cluster-port"] = self.bus_port
         settings |= {name.replace("_", "-"): value for name, value in options.items()}
         self._lines = [f"{name} {value}" for name, value in settings.items()] + list(lines)
 

@@ -37,7 +37,7 @@ def server(request: pytest.FixtureRequest) -> Iterator[RedisServer]:
     """One server of each kind for the session."""
     binary = BINARIES[request.param]()
     if binary is None:
-        pytest.skip(f"no {request.param} on this machine")
+        pytest.skip(f"needs {request.param}")
     with RedisServer(binary) as running:
         yield running
 

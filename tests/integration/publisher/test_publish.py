@@ -68,6 +68,7 @@ async def test_publishing_nothing_is_nothing(url, open_publisher, entries):
     assert entries() == []
 
 
+SPEC = {"event": "e", "data": 1, "to": "all"}
 BAD = [
     {"to": "nobody"},
     {"to": []},
@@ -183,3 +184,22 @@ async def test_a_password_and_a_database_of_the_url_are_used(open_publisher):
                 await open_publisher(wrong).publish_many([{"event": "e", "data": 1, "to": "all"}] * 3)
             assert type(caught.value) is PublishError
             assert "wrong" not in str(caught.value).replace("WRONGPASS", "")
+
+
+async def test_a_flushed_script_cache_is_filled_again(server, url, open_publisher, entries):
+    tide = open_publisher(url, retries=0)
+    for _ in range(3):
+        await tide.publish("e", 1, to="all")
+        await tide.publish_many([SPEC] * 5)
+        await tide.revoke(jti="t")
+        with server.client() as client:
+            client.script_flush()
+    assert len(entries()) == 21
+
+
+async def test_a_log_of_the_wrong_type_is_refused_for_good(server, url, open_publisher):
+    with server.client() as client:
+        client.set("tg:{events:0}", "not a stream")
+    with pytest.raises(PublishError, match="WRONGTYPE") as caught:
+        await open_publisher(url).publish_many([SPEC] * 5)
+    assert type(caught.value) is PublishError
