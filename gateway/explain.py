@@ -20,6 +20,7 @@ from gateway.store.answers import give_answer
 from gateway.subscriber import Subscriber
 
 _MOST_DEPARTED = 20
+_SENT = "sent"
 
 
 def verdict(log: Log, receiver: Subscriber, entry: Entry) -> str:
@@ -42,7 +43,7 @@ def verdict(log: Log, receiver: Subscriber, entry: Entry) -> str:
         notes += ["it may have expired while the socket lagged"] if options.expires_at is not None else []
         notes += ["it is low priority: dropped if the socket lagged"] if options.low else []
         notes += ["a newer one of its collapse key may have taken its place"] if options.collapse else []
-    return f"sent, by way of {', '.join(matched)}" + (f" ({'; '.join(notes)})" if notes else "")
+    return f"{_SENT}, by way of {', '.join(matched)}" + (f" ({'; '.join(notes)})" if notes else "")
 
 
 class Explainer:
@@ -73,15 +74,19 @@ class Explainer:
         return [receiver for receiver in receivers if isinstance(receiver, Connection)]
 
     def _describe(self, connection: Connection, entry: Entry | None) -> dict[str, Any]:
+        text = (
+            verdict(self._services.log, connection, entry)
+            if entry is not None
+            else "unknown: the event is no longer in this instance's memory"
+        )
         return {
             "client": connection.client_id,
             "opened_at": connection.opened_at,
             "remote": connection.remote,
             "lagging": connection.lagging,
             "addresses": sorted(connection.addresses)[:50],
-            "verdict": verdict(self._services.log, connection, entry)
-            if entry is not None
-            else "unknown: the event is no longer in this instance's memory",
+            "verdict": text,
+            "sent": text.startswith(_SENT),
         }
 
     def _departed(self, tenant: str, user_id: str) -> list[dict[str, Any]]:

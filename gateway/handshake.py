@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from urllib.parse import parse_qs, urlsplit
 
 from websockets.datastructures import Headers
-from websockets.exceptions import NegotiationError
+from websockets.exceptions import InvalidHeader
 from websockets.headers import parse_subprotocol
 
 from gateway.wire.v1 import SUBPROTOCOL
@@ -24,6 +24,7 @@ MAX_PATH_LENGTH = 16 * 1024
 
 _BEARER_SUBPROTOCOL = "bearer."
 _ANY_ORIGIN = "*"
+_MAX_PARAMETERS = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,9 +51,12 @@ def credentials(query: str, headers: Headers) -> Credentials:
     """
     Find the token in the query, the `Authorization` header (RFC 6750, section 2.1) or the offered subprotocols.
 
-    Browsers cannot set headers on a WebSocket, hence the other two ways.
+    Browsers cannot set headers on a WebSocket, hence the other two ways. A query with too many parameters has none.
     """
-    parameters = parse_qs(query, max_num_fields=32) if query else {}
+    try:
+        parameters = parse_qs(query, max_num_fields=_MAX_PARAMETERS)
+    except ValueError:
+        parameters = {}
     token = _first(parameters.get("token", ())) or _bearer(headers) or _offered_token(offered(headers))
     return Credentials(token, _first(parameters.get("cursor", ())))
 
@@ -63,7 +67,7 @@ def offered(headers: Headers) -> list[str]:
     for value in headers.get_all("Sec-WebSocket-Protocol"):
         try:
             names += parse_subprotocol(value)
-        except NegotiationError:
+        except InvalidHeader:
             return []
     return names
 

@@ -26,6 +26,8 @@ _log = structlog.get_logger()
 
 Order = Callable[[Entry, dict[str, Any]], None]
 
+_MAX_REASON_BYTES = 123  # RFC 6455, section 5.5: a control frame holds 125 bytes, two of them the code
+
 
 class Orders:
     """
@@ -66,7 +68,7 @@ class Orders:
             if not isinstance(data, dict):
                 raise TypeError("its data is not an object")
             order(entry, data)
-        except (ValueError, TypeError, KeyError) as error:
+        except (ValueError, TypeError, LookupError, ArithmeticError) as error:
             self._on_poison(PoisonEntry(entry.id, f"not an order: {error}"[:200]))
 
     def _kick(self, entry: Entry, data: dict[str, Any]) -> None:
@@ -74,6 +76,8 @@ class Orders:
         reason = str(data.get("reason") or "kicked")
         if not isinstance(code, int) or not (code == CloseCode.NORMAL or 4000 <= code <= 4999):
             raise ValueError("its close code is out of range")
+        if len(reason.encode()) > _MAX_REASON_BYTES:
+            raise ValueError("its reason is too long")
         for connection in list(self._hub.match(entry.tenant, entry.to)):
             if isinstance(connection, Connection):
                 connection.close(code, reason)

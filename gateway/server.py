@@ -273,7 +273,7 @@ class SocketProtocol(asyncio.Protocol):
         if connection is None or self._core.state is not WireState.OPEN:
             return
         if self._binary:
-            connection.refuse_binary()
+            connection.refuse_binary(self._server.loop.time())
         elif _is_utf8(payload):
             connection.receive(payload, self._server.loop.time())
         else:

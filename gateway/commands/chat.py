@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from dataclasses import replace
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,7 @@ from gateway.identity import Identity
 from gateway.policy import Action
 from gateway.wire.v1 import Reply, ack
 from publisher import Event, PublishError, PublishUnavailable, PublishUnknown, make_event
+from publisher.event import F_DATA, F_TO
 
 if TYPE_CHECKING:
     from gateway.connection import Connection
@@ -57,14 +59,13 @@ def _send_message(
             to=to,
             exclude=f"client:{connection.client_id}",  # it has the ack
             tenant=identity.tenant,
-            # A client that saw no ack sends again under the same message_id: stored once, acked twice.
-            key=_key(identity, message_id) if message_id is not None else None,
             message_id=message_id,
             max_event_bytes=services.limits.max_event_bytes,
         )
     except PublishError as error:
         raise CommandError(413, str(error)) from None
-    return _stored(services, event)
+    # A client that saw no ack sends again under the same message_id: stored once, acked twice.
+    return _stored(services, replace(event, key=_key(event)) if message_id is not None else event)
 
 
 def _audience(
@@ -85,9 +86,16 @@ def _audience(
     return [f"user:{user_id}", f"user:{identity.user_id}"], {"to": user_id}
 
 
-def _key(identity: Identity, message_id: str) -> str:
-    """Return the idempotency key of a user's message; hashed, because both parts may be long."""
-    return "msg:" + blake2b(f"{identity.user_id}\n{message_id}".encode(), digest_size=16).hexdigest()
+def _key(event: Event) -> str:
+    """
+    Return the idempotency key of a user's message.
+
+    Of what it says and to whom as well, not of its message_id alone: clients that number their messages from 1 on
+    every connection are common, and must not lose one that only has the number of another.
+    """
+    fields = dict(zip(event.fields[::2], event.fields[1::2], strict=True))
+    parts = b"\n".join((event.message_id.encode(), fields[F_TO], fields[F_DATA]))  # the data names the sender
+    return "msg:" + blake2b(parts, digest_size=16).hexdigest()
 
 
 def _stored(services: Services, event: Event) -> asyncio.Future[Reply]:

@@ -82,7 +82,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument(
         "--hub-ack",
         choices=("none", "batch", "each"),
-        default="none",
+        default="each",
         help="how baseline (a) acknowledges entries: the default is the fastest, `each` the most usual",
     )
     parser.add_argument("--no-native", action="store_true", help="use the Python receiver and limit")

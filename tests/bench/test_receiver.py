@@ -24,7 +24,7 @@ def command(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     native = request.param == "native"
     tools = build_tools(tmp_path_factory.mktemp("tools"), native=native)
     if native and tools.language != "C":
-        pytest.skip("there is no C compiler")
+        pytest.skip("needs a C compiler")
     return tools.receiver
 
 

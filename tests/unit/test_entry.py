@@ -1,0 +1,255 @@
+"""Entries: what the publisher writes is what the gateway reads, and what is neither is poison."""
+
+from __future__ import annotations
+
+import contextlib
+import random
+from typing import Any
+
+import orjson
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.entry import Entry, EntryDecoder, Options, join_id, split_id
+from gateway.errors import PoisonEntry
+from publisher import make_event
+from publisher.address import KINDS
+
+FIELDS = {b"v": b"1", b"t": b"acme", b"to": b'["user:1","all"]', b"e": b"note", b"m": b"m-1", b"d": b'{"a":1}'}
+NAMES = st.text(st.characters(exclude_categories=["Cc", "Cs"]), min_size=1, max_size=20)
+PRINTABLE = NAMES.filter(str.isprintable)
+ADDRESSES = st.one_of(st.just("all"), st.builds("{}:{}".format, st.sampled_from(KINDS), NAMES))
+
+
+def flat(fields: dict[bytes, bytes]) -> list[bytes]:
+    return [part for field in fields.items() for part in field]
+
+
+def decoded(changes: dict[bytes, bytes] | None = None, *, without: bytes = b"") -> Entry:
+    fields = {name: value for name, value in {**FIELDS, **(changes or {})}.items() if name != without}
+    return EntryDecoder(0).decode(b"5-0", flat(fields))
+
+
+def options_of(**changes: bytes) -> Options | None:
+    return decoded({name.encode(): value for name, value in changes.items()}).options
+
+
+def parts(entry: Entry) -> tuple[Any, ...]:
+    return (entry.tenant, entry.to, entry.event, entry.message_id, entry.data, entry.options)
+
+
+# Reading
+
+
+def test_plain_entry_is_read() -> None:
+    entry = EntryDecoder(3).decode(b"5-7", flat(FIELDS))
+    assert (entry.id, entry.partition) == (b"5-7", 3)
+    assert parts(entry) == ("acme", ("user:1", "all"), b"note", b"m-1", b'{"a":1}', None)
+
+
+def test_plain_entry_has_no_frame_yet() -> None:
+    entry = decoded()
+    assert (entry.frame, entry.deflated) == (None, None)
+
+
+@given(st.permutations(list({**FIELDS, b"p": b"low"}.items())))
+def test_fields_are_read_in_any_order(order: list[tuple[bytes, bytes]]) -> None:
+    assert parts(EntryDecoder(0).decode(b"5-0", flat(dict(order)))) == parts(decoded({b"p": b"low"}))
+
+
+def test_fields_of_later_versions_are_ignored() -> None:
+    assert parts(decoded({b"zz": b"\xff"})) == parts(decoded())
+
+
+def test_payload_is_not_looked_at() -> None:
+    assert decoded({b"d": b"{broken", b"e": b"\xff"}).data == b"{broken"
+
+
+def test_repeated_addresses_count_once() -> None:
+    assert decoded({b"to": b'["all","user:1","all"]'}).to == ("all", "user:1")
+
+
+@pytest.mark.parametrize(
+    ("fields", "options"),
+    [
+        ({"x": b'["tag:a","user:2"]'}, {"exclude": ("tag:a", "user:2")}),
+        ({"k": b"control"}, {"control": True}),
+        ({"exp": b"1234567890123"}, {"expires_at": 1234567890123}),
+        ({"p": b"low"}, {"low": True}),
+        ({"c": b"order-7"}, {"collapse": b"order-7"}),
+    ],
+)
+def test_option_is_read(fields: dict[str, bytes], options: dict[str, Any]) -> None:
+    none = {"exclude": (), "control": False, "expires_at": None, "low": False, "collapse": None}
+    assert options_of(**fields) == Options(**{**none, **options})
+
+
+@pytest.mark.parametrize("fields", [{"k": b"event"}, {"k": b"notify"}, {"p": b"normal"}, {"x": b"[]"}])
+def test_option_that_says_nothing_is_none(fields: dict[str, bytes]) -> None:
+    assert options_of(**fields) is None
+
+
+# Sharing
+
+
+def test_audiences_and_tenants_are_shared() -> None:
+    decoder = EntryDecoder(0)
+    first, second = (decoder.decode(b"%d-0" % ms, flat({**FIELDS, b"m": b"%d" % ms})) for ms in (1, 2))
+    assert first.to is second.to
+    assert first.tenant is second.tenant
+
+
+def test_long_audiences_are_not_kept() -> None:
+    decoder = EntryDecoder(0)
+    fields = flat({**FIELDS, b"to": orjson.dumps([f"user:{number}" for number in range(101)])})
+    assert decoder.decode(b"1-0", fields).to is not decoder.decode(b"2-0", fields).to
+
+
+def test_the_cache_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gateway.entry._MAX_CACHED", 4)
+    decoder = EntryDecoder(0)
+    for number in range(50):
+        decoder.decode(b"1-0", flat({**FIELDS, b"to": b'["user:%d"]' % number, b"t": b"t%d" % number}))
+        assert len(decoder._audiences) <= 4
+        assert len(decoder._tenants) <= 4
+
+
+# Poison
+
+
+@pytest.mark.parametrize(
+    ("changes", "problem"),
+    [
+        ({b"v": b"2"}, "version"),
+        ({b"v": b""}, "version"),
+        ({b"t": b""}, "tenant"),
+        ({b"t": b"a b"}, "tenant"),
+        ({b"t": b"\xff"}, "tenant"),
+        ({b"t": b"x" * 65}, "tenant"),
+        ({b"to": b""}, "not JSON"),
+        ({b"to": b"user:1"}, "not JSON"),
+        ({b"to": b'["user:1"'}, "not JSON"),
+        ({b"to": b"\xff"}, "not JSON"),
+        ({b"to": b"[" * 2000}, "not JSON"),
+        ({b"to": b'"user:1"'}, "list of addresses"),
+        ({b"to": b'{"user:1":1}'}, "list of addresses"),
+        ({b"to": b"[7]"}, "list of addresses"),
+        ({b"to": b'[["user:1"]]'}, "list of addresses"),
+        ({b"to": b'["user:1",null]'}, "list of addresses"),
+        ({b"to": b'["role:x"]'}, "list of addresses"),
+        ({b"to": b'["user:"]'}, "list of addresses"),
+        ({b"to": b'["user:\\u0000"]'}, "list of addresses"),
+        ({b"x": b"user:1"}, "not JSON"),
+        ({b"x": b'["nobody"]'}, "list of addresses"),
+        ({b"exp": b""}, "expiry"),
+        ({b"exp": b"soon"}, "expiry"),
+        ({b"exp": b"-1"}, "expiry"),
+        ({b"exp": b"1.5"}, "expiry"),
+        ({b"exp": b"9" * 17}, "expiry"),
+        ({b"exp": "٣".encode()}, "expiry"),
+    ],
+)
+def test_malformed_entry_is_poison(changes: dict[bytes, bytes], problem: str) -> None:
+    with pytest.raises(PoisonEntry, match=problem) as refusal:
+        decoded(changes)
+    assert refusal.value.entry_id == b"5-0"
+
+
+@pytest.mark.parametrize("name", list(FIELDS))
+def test_missing_field_is_poison_and_named(name: bytes) -> None:
+    with pytest.raises(PoisonEntry, match=f"'{name.decode()}' is missing"):
+        decoded(without=name)
+
+
+@pytest.mark.parametrize("fields", [[], [b"v"], flat(FIELDS)[:-1]])
+def test_odd_or_no_fields_are_poison(fields: list[bytes]) -> None:
+    with pytest.raises(PoisonEntry):
+        EntryDecoder(0).decode(b"5-0", fields)
+
+
+@given(st.lists(st.one_of(st.sampled_from([*FIELDS, *FIELDS.values()]), st.binary(max_size=8)), max_size=16))
+def test_any_fields_are_an_entry_or_poison(fields: list[bytes]) -> None:
+    with contextlib.suppress(PoisonEntry):
+        EntryDecoder(0).decode(b"5-0", fields)
+
+
+# Both sides
+
+
+@given(
+    event=PRINTABLE,
+    data=st.recursive(st.none() | st.booleans() | st.integers() | NAMES, lambda kids: st.lists(kids, max_size=3)),
+    to=st.lists(ADDRESSES, min_size=1, max_size=5, unique=True),
+    exclude=st.lists(ADDRESSES, max_size=3, unique=True),
+    tenant=st.from_regex(r"[A-Za-z0-9_.-]{1,64}", fullmatch=True),
+    expires_in=st.none() | st.integers(1, 10**6),
+    priority=st.sampled_from(["normal", "low"]),
+    collapse=st.none() | PRINTABLE,
+    seed=st.randoms(use_true_random=False),
+)
+def test_what_the_publisher_writes_is_read(
+    event: str,
+    data: Any,
+    to: list[str],
+    exclude: list[str],
+    tenant: str,
+    expires_in: int | None,
+    priority: Any,
+    collapse: str | None,
+    seed: random.Random,
+) -> None:
+    made = make_event(
+        *(event, data),
+        to=to,
+        exclude=exclude,
+        tenant=tenant,
+        expires_in=expires_in,
+        priority=priority,
+        collapse=collapse,
+    )
+    pairs = list(zip(made.fields[::2], made.fields[1::2], strict=True))
+    as_written = EntryDecoder(0).decode(b"5-0", list(made.fields))
+    seed.shuffle(pairs)
+    assert parts(EntryDecoder(0).decode(b"5-0", flat(dict(pairs)))) == parts(as_written)
+    assert as_written.tenant == tenant
+    assert as_written.to == tuple(to)
+    assert as_written.event.decode() == event
+    assert as_written.message_id.decode() == made.message_id
+    assert as_written.data == dict(pairs)[b"d"]
+    options = as_written.options or Options((), False, None, False, None)
+    assert options.exclude == tuple(exclude)
+    assert (options.expires_at is not None) == (expires_in is not None)
+    assert (options.low, options.collapse) == (priority == "low", None if collapse is None else collapse.encode())
+
+
+# Values
+
+
+@given(st.tuples(st.integers(0, 2**63), st.integers(0, 2**64 - 1)))
+def test_id_round_trips(position: tuple[int, int]) -> None:
+    assert split_id(join_id(position)) == position
+
+
+@pytest.mark.parametrize(("now_ms", "expired"), [(999, False), (1000, True), (1001, True)])
+def test_event_is_expired_from_its_time_on(now_ms: int, expired: bool) -> None:
+    options = options_of(exp=b"1000")
+    assert options is not None
+    assert options.expired(now_ms) is expired
+
+
+def test_event_without_expiry_never_expires() -> None:
+    options = options_of(p=b"low")
+    assert options is not None
+    assert not options.expired(2**62)
+
+
+@pytest.mark.parametrize(("addresses", "excluded"), [({"tag:a": 0}, True), ({"tag:b": 0}, False), ({}, False)])
+def test_one_excluded_address_excludes(addresses: dict[str, int], excluded: bool) -> None:
+    assert decoded({b"x": b'["user:9","tag:a"]'}).excludes(addresses) is excluded
+
+
+def test_size_grows_with_payload_and_audience() -> None:
+    small = decoded()
+    assert decoded({b"d": b"1" * 1000}).size >= small.size + 1000
+    assert decoded({b"to": orjson.dumps([f"user:{n}" for n in range(1000)])}).size >= small.size + 100_000

@@ -1,0 +1,373 @@
+"""The fan-out and its subscribers: everybody gets what is meant for them, once and in order, whatever pauses."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import orjson
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from gateway.entry import Entry
+from gateway.fanout import Fanout
+from gateway.hub import Hub
+from gateway.log import Log
+from gateway.subscriber import Hold
+from gateway.wire.v1 import DeflateWire, TextWire
+from tests.support.entries import EPOCH, Source
+from tests.support.transport import Receiver
+
+TENANTS = ["default", "acme"]
+ADDRESSES = ["all", "user:1", "group:a", "group:b", "tag:x"]
+SIZES = [0, 0, 300, 9_000, 40_000]
+
+
+@dataclass(frozen=True)
+class Sent:
+    """One event of the model; `k` numbers them."""
+
+    k: int
+    seq: int
+    tenant: str
+    to: list[str]
+    exclude: list[str]
+    low: bool
+    collapse: str | None
+    expires_at: int | None
+    poison: bool
+
+    def is_for(self, held: dict[str, int]) -> bool:
+        return any(address in held and held[address] < self.seq for address in self.to) and not any(
+            address in held for address in self.exclude
+        )
+
+
+@dataclass
+class Expected:
+    """What the model expects of one receiver: `must` and `may` hold what was not received yet."""
+
+    receiver: Receiver
+    addresses: dict[str, int] = field(default_factory=dict)
+    must: set[int] = field(default_factory=set)
+    may: set[int] = field(default_factory=set)
+    last: float = float("-inf")
+    got: set[int] = field(default_factory=set)
+    checked: int = 0
+    holds: list[Hold] = field(default_factory=list)
+
+
+EVENTS = st.lists(
+    st.fixed_dictionaries(
+        {
+            "tenant": st.sampled_from([*TENANTS[:1] * 3, TENANTS[1]]),
+            "to": st.lists(st.sampled_from(ADDRESSES), min_size=1, max_size=3, unique=True),
+            "exclude": st.sampled_from([[], [], [], ["tag:x"], ["user:1", "group:b"]]),
+            "low": st.sampled_from([False, False, True]),
+            "collapse": st.sampled_from([None, None, None, "k1", "k2"]),
+            "expires_in": st.sampled_from([None, None, None, 0, 5]),
+            "poison": st.sampled_from([False] * 5 + [True]),
+            "size": st.sampled_from(SIZES),
+            "leave": st.none() | st.none() | st.tuples(st.integers(0, 7), st.sampled_from(ADDRESSES)),
+        }
+    )
+    # Most events are plain, so that runs come about.
+    | st.builds(
+        lambda to, size: {"tenant": "default", "to": [to], "size": size},
+        st.sampled_from(ADDRESSES),
+        st.sampled_from(SIZES),
+    ),
+    min_size=1,
+    max_size=8,
+)
+WHO = st.integers(0, 7)
+
+
+class Delivery(RuleBasedStateMachine):
+    """Subscribers with transports that fill up and empty at any time, against sets of event numbers."""
+
+    memory_entries = 10_000
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.log = Log(partitions=1, retention_ms=10**12, max_entries=self.memory_entries, max_bytes=10**12)
+        self.log.reset(0, EPOCH, (0, 0))
+        self.hub = Hub()
+        self.fanout = Fanout(self.log, self.hub, obey=self.obey)
+        self.text = TextWire(lambda _partition: EPOCH, lambda _poison: None)
+        self.deflate = DeflateWire(self.text)
+        self.source = Source()
+        self.now_ms = 1_000
+        self.sent: list[Sent] = []
+        self.everybody: list[Expected] = []
+        self.fetched = -(10**6)
+
+    def one(self, who: int) -> Expected:
+        return self.everybody[who % len(self.everybody)]
+
+    # Who there is.
+
+    @initialize()
+    def begin(self) -> None:
+        self.connect("default", True, None, ["all", "user:1"])
+
+    @precondition(lambda self: len(self.everybody) < 6)
+    @rule(
+        tenant=st.sampled_from(TENANTS),
+        text=st.booleans(),
+        room=st.sampled_from([None, None, 0, 700, 50_000]),
+        addresses=st.lists(st.sampled_from(ADDRESSES), min_size=1, unique=True),
+    )
+    def connect(self, tenant: str, text: bool, room: int | None, addresses: list[str]) -> None:
+        receiver = Receiver(self.fanout, self.text if text else self.deflate, tenant=tenant, room=room)
+        expected = Expected(receiver)
+        self.everybody.append(expected)
+        for address in addresses:
+            self.hub.add(receiver, address, self.fanout.position)
+            expected.addresses[address] = self.log.head
+
+    @rule(who=WHO, address=st.sampled_from(ADDRESSES))
+    def join(self, who: int, address: str) -> None:
+        one = self.one(who)
+        self.hub.add(one.receiver, address, self.fanout.position)
+        one.addresses.setdefault(address, self.log.head)
+        one.may |= {event.k for event in self.of(one.must) if address in event.exclude}
+        one.must -= one.may
+
+    @rule(who=WHO, address=st.sampled_from(ADDRESSES), back=st.integers(0, 20))
+    def join_since(self, who: int, address: str, back: int) -> None:
+        one = self.one(who)
+        if address in one.addresses:
+            return
+        after = max(self.log.base - 1, self.log.head - back)
+        missed = [
+            event
+            for event in self.sent
+            if event.seq > after
+            and event.tenant == one.receiver.tenant
+            and not event.poison
+            and address in event.to
+            and not (len(event.to) > 1 and any(one.addresses.get(a, event.seq) < event.seq for a in event.to))
+        ]
+        self.join(who, address)
+        one.receiver.replay(self.log, address, after, self.now_ms)
+        one.last = float("-inf")
+        self.expect(one, missed, everything={**one.addresses, address: after}, lagging=True)
+        self.check(one)
+
+    @rule(who=WHO, address=st.sampled_from(ADDRESSES))
+    def leave(self, who: int, address: str) -> None:
+        one = self.one(who)
+        assert self.hub.remove(one.receiver, address) is (one.addresses.pop(address, None) is not None)
+        one.may |= {event.k for event in self.of(one.must) if not event.is_for(one.addresses)}
+        one.must -= one.may
+        if one.receiver.lagging:  # what the address excluded it from is decided when it is written
+            excluded = [event for event in self.sent if address in event.exclude and not event.poison]
+            one.may |= {event.k for event in excluded if event.tenant == one.receiver.tenant} - one.got - one.must
+
+    # What the transport does.
+
+    @rule(who=WHO, room=st.sampled_from([None, 0, 700, 50_000]))
+    def becomes_slower_or_faster(self, who: int, room: int | None) -> None:
+        self.one(who).receiver.room = room
+
+    @rule(who=WHO)
+    def pause(self, who: int) -> None:
+        receiver = self.one(who).receiver
+        if not receiver.paused:
+            receiver.pause(self.fanout.position)
+
+    @rule(who=WHO)
+    def resume(self, who: int) -> None:
+        one = self.one(who)
+        one.receiver.buffered = 0
+        if one.receiver.paused:
+            one.receiver.resume(self.log, self.now_ms)
+            self.check(one)
+
+    # What the gateway does.
+
+    @rule(who=WHO)
+    def hold(self, who: int) -> None:
+        one = self.one(who)
+        one.holds.append(one.receiver.hold(self.log))
+
+    @precondition(lambda self: any(one.holds for one in self.everybody))
+    @rule(which=st.integers(0, 7), count=st.integers(0, 3), size=st.sampled_from(SIZES))
+    def release(self, which: int, count: int, size: int) -> None:
+        held = [one for one in self.everybody if one.holds]
+        one = held[which % len(held)]
+        hold = one.holds.pop(which % len(one.holds))
+        older = []
+        for _ in range(count):
+            self.fetched += 1
+            older.append(self.source.entry(data={"k": self.fetched, "pad": "x" * size}))
+        if hold in one.receiver.held:
+            one.must |= {orjson.loads(entry.data)["k"] for entry in older}
+            one.last = float("-inf")
+        one.receiver.release(hold, older, self.log, self.now_ms)
+        self.check(one)
+
+    @rule(who=WHO)
+    def skip_to_head(self, who: int) -> None:
+        one = self.one(who)
+        one.receiver.skip_to_head(self.log)
+        one.must.clear()
+        one.may.clear()
+
+    @rule(ms=st.integers(1, 10))
+    def time_passes(self, ms: int) -> None:
+        self.now_ms += ms
+        for one in self.everybody:
+            expired = {event.k for event in self.of(one.must | one.may) if self.is_expired(event)}
+            one.must -= expired
+            one.may -= expired
+
+    @rule(batch=EVENTS)
+    def deliver(self, batch: list[dict[str, Any]]) -> None:
+        entries = [self.entry(spec, self.log.head + at) for at, spec in enumerate(batch, start=1)]
+        lagging = {id(one): one.receiver.lagging for one in self.everybody}
+        self.leaving = {
+            entry.id: spec["leave"] for entry, spec in zip(entries, batch, strict=True) if spec.get("leave")
+        }
+        first = len(self.sent)
+        self.sent += [
+            self.as_sent(entry, spec, seq)
+            for seq, (entry, spec) in enumerate(zip(entries, batch, strict=True), start=self.log.head + 1)
+            if not spec.get("leave")
+        ]
+        self.new = self.sent[first:]
+        self.expected_at = {id(one): dict(one.addresses) for one in self.everybody}
+        self.settled = {id(one): self.log.head for one in self.everybody}
+        self.obeyed: list[bytes] = []
+        self.fanout.deliver(entries, self.now_ms)
+        assert self.obeyed == list(self.leaving)
+        for one in self.everybody:
+            was_or_is = lagging[id(one)] or one.receiver.lagging
+            self.expect(one, self.unsettled(one), everything=self.expected_at[id(one)], lagging=was_or_is)
+            self.check(one)
+
+    def obey(self, order: Entry) -> None:
+        """Take an address from a receiver, in the middle of a read: what comes behind is not for it."""
+        self.obeyed.append(order.id)
+        who, address = self.leaving[order.id]
+        one = self.one(who)
+        if address not in one.addresses:
+            return
+        before = [event for event in self.unsettled(one) if event.seq < order.seq]
+        self.expect(one, before, everything=self.expected_at[id(one)], lagging=True)
+        one.may |= one.must & {event.k for event in before}
+        one.must -= one.may
+        del self.expected_at[id(one)][address]
+        self.settled[id(one)] = order.seq
+        self.leave(who, address)
+
+    def unsettled(self, one: Expected) -> list[Sent]:
+        """Return what the read that is being delivered has for a receiver's tenant since its last order."""
+        return [
+            event
+            for event in self.new
+            if event.tenant == one.receiver.tenant and not event.poison and event.seq > self.settled[id(one)]
+        ]
+
+    # The model.
+
+    def entry(self, spec: dict[str, Any], k: int) -> Entry:
+        expires_in = spec.get("expires_in")
+        return self.source.entry(
+            data={"k": k, "pad": "x" * spec["size"]},
+            to=spec["to"],
+            tenant=spec["tenant"],
+            exclude=spec.get("exclude", []),
+            priority="low" if spec.get("low") else "normal",
+            collapse=spec.get("collapse"),
+            kind=b"control" if spec.get("leave") else b"event",
+            expires_at=None if expires_in is None else self.now_ms + expires_in,
+            text=b"{" if spec.get("poison") else None,
+        )
+
+    def as_sent(self, entry: Entry, spec: dict[str, Any], seq: int) -> Sent:
+        options = entry.options
+        return Sent(
+            k=seq,
+            seq=seq,
+            tenant=spec["tenant"],
+            to=spec["to"],
+            exclude=spec.get("exclude", []),
+            low=bool(spec.get("low")),
+            collapse=spec.get("collapse"),
+            expires_at=None if options is None else options.expires_at,
+            poison=bool(spec.get("poison")),
+        )
+
+    def of(self, numbers: set[int]) -> list[Sent]:
+        return [event for event in self.sent if event.k in numbers]
+
+    def is_expired(self, event: Sent) -> bool:
+        return event.expires_at is not None and event.expires_at <= self.now_ms
+
+    def expect(self, one: Expected, events: list[Sent], *, everything: dict[str, int], lagging: bool) -> None:
+        """Expect those of `events` that are for a holder of `everything`."""
+        new = [event for event in events if event.is_for(everything) and not self.is_expired(event)]
+        optional = {event.k for event in new if event.low and lagging}
+        one.may |= optional
+        one.must |= {event.k for event in new} - optional
+        one.may -= one.must
+        for key in ("k1", "k2"):
+            same = [event.k for event in self.of(one.must | one.may) if event.collapse == key]
+            one.may |= set(same[:-1])
+        one.must -= one.may
+
+    def check(self, one: Expected) -> None:
+        """Compare what arrived since the last check with what is expected."""
+        receiver = one.receiver
+        for data in receiver.received[one.checked :]:
+            k = data["k"]  # type: ignore[index]
+            assert k in one.must or k in one.may, f"{k} is not for it, or came twice"
+            assert k > one.last, f"{k} came behind {one.last}"
+            assert not any(self.is_expired(event) for event in self.of({k}))
+            one.must.discard(k)
+            one.may.discard(k)
+            one.got.add(k)
+            one.last = k
+        one.checked = len(receiver.received)
+        if receiver.fell_out:
+            assert self.log.base > 1
+            self.hub.remove_all(receiver)
+            self.everybody.remove(one)
+            self.connect("default", True, None, ["all"])
+
+    @invariant()
+    def who_is_live_has_everything(self) -> None:
+        for one in self.everybody:
+            if not one.receiver.lagging:
+                assert one.must == set()
+                one.may.clear()
+
+    @invariant()
+    def addresses_are_those_of_the_model(self) -> None:
+        for one in self.everybody:
+            assert one.receiver.addresses == one.addresses
+
+    def teardown(self) -> None:
+        for one in list(self.everybody):
+            one.receiver.room = None
+            for hold in one.holds:
+                one.receiver.release(hold, [], self.log, self.now_ms)
+            one.receiver.buffered = 0
+            if one.receiver.paused:
+                one.receiver.resume(self.log, self.now_ms)
+            self.check(one)
+            if not one.receiver.fell_out:
+                assert not one.receiver.lagging
+                assert one.must == set(), "never came"
+
+
+class DeliveryFromLittleMemory(Delivery):
+    """The same where memory holds little: who lags too long falls out, and never misses anything silently."""
+
+    memory_entries = 12
+
+
+TestDelivery = Delivery.TestCase
+TestDeliveryFromLittleMemory = DeliveryFromLittleMemory.TestCase
