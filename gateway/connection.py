@@ -207,7 +207,7 @@ class Connection(Subscriber):
     def _leave(self) -> None:
         self._services.hub.remove_all(self)
         self.lagging = True
-        self.held.add(Hold())  # for ever: nothing is delivered any more
+        self.held = (Hold(),)  # for ever: nothing is delivered any more
         self.due_at = _NEVER
 
     def _facts(self) -> dict[str, Any]:

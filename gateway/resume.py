@@ -62,7 +62,7 @@ def _await_log(services: Services, connection: Connection, hold: Hold, cursor: s
         return
     where = locate(services.log, cursor)
     if not isinstance(where, Ahead):
-        connection.held.remove(hold)
+        connection.drop(hold)
         resume(services, connection, where, cursor)
         connection.listen()
     elif retries == 0:

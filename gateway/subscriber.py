@@ -78,7 +78,7 @@ class Subscriber:
         self.wire = wire
         self.lagging = False
         self.paused = False
-        self.held: set[Hold] = set()
+        self.held: tuple[Hold, ...] = ()  # nearly always empty, and the empty tuple costs nothing
         self.fell_out = False
         self.position = 0
         self.outbox: list[bytes] = []  # what the current read of the log brought; the fan-out's
@@ -105,7 +105,7 @@ class Subscriber:
         self._older = []
         self._written = 0
         self.fell_out = False
-        self.held.clear()
+        self.held = ()
         self.lag_from(log.head)
         self.lagging = self.paused
 
@@ -114,15 +114,19 @@ class Subscriber:
         if not self.lagging:
             self.lag_from(log.head)
         hold = Hold()
-        self.held.add(hold)
+        self.held += (hold,)
         return hold
 
     def release(self, hold: Hold, older: list[Entry], log: Log, now_ms: int) -> None:
         """End a hold: `older` comes before all else that is due. The last one catches up. Too late, do nothing."""
         if hold in self.held:
-            self.held.remove(hold)
+            self.drop(hold)
             self._older += older
             self.catch_up(log, now_ms)
+
+    def drop(self, hold: Hold) -> None:
+        """End a hold that has nothing to bring; what is due is not written yet."""
+        self.held = tuple(other for other in self.held if other is not hold)
 
     def resume(self, log: Log, now_ms: int) -> None:
         """The transport has room again: go without `low` and collapsed entries, and catch up."""

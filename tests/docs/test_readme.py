@@ -37,7 +37,7 @@ def environ(gateway, redis_url):
 def shell_lines(start):
     """Return the README's shell lines that begin so, as this machine can run them."""
     lines = [line for block in blocks(PAGE, "sh") for line in block.text.splitlines()]
-    return [line.replace("python", sys.executable, 1) for line in lines if line.startswith(start)]
+    return [line.replace(".venv/bin/python", sys.executable) for line in lines if line.startswith(start)]
 
 
 @contextlib.asynccontextmanager
@@ -63,7 +63,7 @@ async def line_with(process, text):
 
 
 async def publish(environ, folder):
-    (line,) = shell_lines("python -m publisher")
+    (line,) = shell_lines(".venv/bin/python -m publisher")
     process = await asyncio.create_subprocess_exec(
         "bash", "-c", line, env=environ, cwd=folder, stdout=asyncio.subprocess.PIPE
     )
@@ -73,7 +73,7 @@ async def publish(environ, folder):
 
 
 async def test_an_event_published_in_one_shell_appears_in_the_other(environ, tmp_path):
-    (connect,) = shell_lines("python -m gateway connect")
+    (connect,) = shell_lines(".venv/bin/python -m gateway connect")
     async with started(connect, environ, tmp_path) as client:
         await line_with(client, "")  # it has said that it is connected
         await publish(environ, tmp_path)
@@ -81,7 +81,7 @@ async def test_an_event_published_in_one_shell_appears_in_the_other(environ, tmp
 
 
 async def test_programs_read_the_frames_as_json(environ, tmp_path):
-    (connect,) = shell_lines("python -m gateway connect")
+    (connect,) = shell_lines(".venv/bin/python -m gateway connect")
     async with started(f"{connect} --json", environ, tmp_path) as client:
         assert json.loads(await line_with(client, "welcome"))["data"]["user_id"] == "42"
         event_id = await publish(environ, tmp_path)
@@ -92,7 +92,7 @@ async def test_programs_read_the_frames_as_json(environ, tmp_path):
 
 async def test_the_python_snippet_publishes(environ, tmp_path):
     (snippet,) = blocks(PAGE, "python")
-    (connect,) = shell_lines("python -m gateway connect")
+    (connect,) = shell_lines(".venv/bin/python -m gateway connect")
     async with started(f"{connect} --json --group ops --tag vip", environ, tmp_path) as client:
         await line_with(client, "welcome")
         process = await asyncio.create_subprocess_exec(sys.executable, "-c", snippet.text, env=environ, cwd=tmp_path)

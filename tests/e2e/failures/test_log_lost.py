@@ -142,9 +142,12 @@ async def test_clients_are_not_told_of_a_gap_where_nothing_is_missing(
 
 
 @pytest.mark.usefixtures("quick_looks")
-async def test_a_rewritten_append_only_file_is_the_same_log(server: RedisServer, ticker: Ticker) -> None:
+async def test_a_rewritten_append_only_file_is_the_same_log(
+    server: RedisServer, tide: Publisher, ticker: Ticker
+) -> None:
     async with running_gateway(server.url) as gateway, connected(gateway) as alice:
         await ticker.tick(10)
+        await settled(tide, alice)
         with server.client() as client:
             client.xdel(STREAM, client.xrange(STREAM)[4][0])
             client.xtrim(STREAM, maxlen=5, approximate=False)

@@ -23,6 +23,7 @@ class RawSocket:
 
     Attributes:
         tcp: The socket.
+        received: Every byte that was read.
         frames: Text frames that were read.
         response: The answer to the handshake.
         close_code: From the server's close frame, if one was read.
@@ -31,6 +32,7 @@ class RawSocket:
 
     def __init__(self, tcp: socket.socket, protocol: ClientProtocol) -> None:
         self.tcp = tcp
+        self.received = bytearray()
         self.frames: list[Frame] = []
         self.response: Response | None = None
         self.ended = False
@@ -67,6 +69,7 @@ class RawSocket:
         if not data:
             self.ended = True
             return 0
+        self.received += data
         self._protocol.receive_data(data)
         for event in self._protocol.events_received():
             if isinstance(event, Response):
