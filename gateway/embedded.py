@@ -63,17 +63,20 @@ def embedded_redis(state_dir: Path) -> Iterator[str]:
 def running_server(state_dir: Path) -> str | None:
     """Return the URL of the folder's server if one runs."""
     path = (state_dir / SOCKET_NAME).resolve()
-    return _url(path) if _call(path, b"PING\r\n").startswith(b"+PONG") else None
+    return _url(path) if _answers(path) else None
 
 
 def _shared_server(folder: Path, lock: int) -> Path:
     """Make sure that a server runs, and hold the lock as one of its users; return its socket."""
-    fcntl.flock(lock, fcntl.LOCK_EX)  # one at a time; nobody holds this for long
-    path = _socket_path(folder)
-    if not _call(path, b"PING\r\n").startswith(b"+PONG"):
-        _start(folder, path)
-    fcntl.flock(lock, fcntl.LOCK_SH)
-    return path
+    while True:
+        if _is_last(lock):  # or the first: alone in any case
+            path = _socket_path(folder)
+            if not _answers(path):
+                _start(folder, path)
+        fcntl.flock(lock, fcntl.LOCK_SH)  # waits for one that starts or stops the server
+        if _answers(path := _socket_path(folder)):
+            return path
+        fcntl.flock(lock, fcntl.LOCK_UN)  # it has stopped it
 
 
 def _url(path: Path) -> str:
@@ -136,7 +139,7 @@ def _start(folder: Path, path: Path) -> None:
 
 def _wait_until_ready(server: subprocess.Popen[bytes], path: Path) -> None:
     deadline = time.monotonic() + _START_WITHIN_S
-    while not _call(path, b"PING\r\n").startswith(b"+PONG"):
+    while not _answers(path):
         if server.poll() is not None or time.monotonic() > deadline:
             raise TimeoutError
         time.sleep(_POLL_S)
@@ -148,6 +151,10 @@ def _stop(path: Path) -> None:
     if path.parent.name.startswith("tidegate-"):
         with contextlib.suppress(OSError):
             path.parent.rmdir()
+
+
+def _answers(path: Path) -> bool:
+    return _call(path, b"PING\r\n").startswith(b"+PONG")
 
 
 def _call(path: Path, command: bytes, timeout_s: float = 1.0) -> bytes:

@@ -18,6 +18,7 @@ from typing import Annotated, Any, Literal, get_origin
 import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
+from redis.connection import parse_url
 
 from gateway.errors import ConfigError
 from gateway.policy import Rule as PolicyRule
@@ -70,10 +71,18 @@ class Instance(_Section):
     )
 
 
+def _redis_url(url: SecretStr | None) -> SecretStr | None:
+    try:
+        parse_url(url.get_secret_value() if url is not None else "redis://")  # type: ignore[no-untyped-call]
+    except ValueError:  # whose message may hold a part of a password
+        raise ValueError("use a redis://, rediss:// or unix:// URL") from None
+    return url
+
+
 class Redis(_Section):
     """The log's server."""
 
-    url: SecretStr | None = Field(
+    url: Annotated[SecretStr | None, AfterValidator(_redis_url)] = Field(
         None,
         description="`redis://`, `rediss://` or `unix://` URL. Default: `redis://127.0.0.1:6379/0`; in dev mode an "
         "embedded server.",

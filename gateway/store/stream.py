@@ -11,7 +11,6 @@ import asyncio
 from typing import Any, Final
 
 from redis.asyncio import Redis
-from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import NoScriptError, ResponseError
 
 from gateway.continuity import StreamState
@@ -67,16 +66,13 @@ class StreamReader:
             TimeoutError: No reply in time, which is `timeout_s` and, for a command that blocks, `wait_s`.
         """
         patience_s = self._timeout_s + wait_s
-        try:
-            async with asyncio.timeout(patience_s):
-                await self._connection.send_command(*command)
-                # With a timeout of its own, redis-py answers None when that is over, as if Redis had said so: ours is
-                # over first. Without any it takes the client's, which is too short for a command that blocks.
-                return await self._connection.read_response(
-                    disable_decoding=True, timeout=2 * patience_s, disconnect_on_error=False
-                )
-        except RuntimeError as error:  # uvloop's, where asyncio has OSError: the transport has been closed
-            raise RedisConnectionError(str(error)) from None
+        async with asyncio.timeout(patience_s):
+            await self._connection.send_command(*command)
+            # With a timeout of its own, redis-py answers None when that is over, as if Redis had said so: ours is over
+            # first. Without any it takes the client's, which is too short for a command that blocks.
+            return await self._connection.read_response(
+                disable_decoding=True, timeout=2 * patience_s, disconnect_on_error=False
+            )
 
     async def look(self) -> StreamState:
         """Return the stream's state; make the log if there is none."""

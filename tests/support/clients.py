@@ -24,7 +24,6 @@ from websockets.asyncio.client import ClientConnection, connect
 
 from publisher import Publisher
 from tests.support.gateway import make_token
-from tests.support.waiting import wait_until
 
 TIMEOUT_S = 10.0
 SUBPROTOCOL = "tidegate.v1"
@@ -113,11 +112,11 @@ class Client:
 
     @property
     def cursor(self) -> str:
-        """What to resume from: the last cursor that came, in a push, a `resync` or the `welcome`."""
+        """What to resume from: the newest cursor that came, in a push, `welcome`, `pong` or `resync`."""
         for frame in reversed(self.frames):
             if frame.id is not None:
                 return frame.id
-            if frame.type in {"welcome", "resync"}:
+            if frame.type in {"welcome", "pong", "resync"}:
                 return str(frame.data["cursor"])
         raise AssertionError("no cursor yet")
 
@@ -142,7 +141,7 @@ class Client:
 
     async def reply(self, message_id: str) -> Frame:
         """Wait for the reply to a command that was posted."""
-        await self._until(lambda: message_id in self._replies)
+        await self.until(lambda: message_id in self._replies)
         self._posted.discard(message_id)
         return self._replies.pop(message_id)
 
@@ -152,7 +151,7 @@ class Client:
         def first() -> Frame | None:
             return next((frame for frame in self._unread if kind in (None, frame.type)), None)
 
-        await self._until(lambda: first() is not None)
+        await self.until(lambda: first() is not None)
         frame = first()
         assert frame is not None
         self._unread.remove(frame)
@@ -160,8 +159,20 @@ class Client:
 
     async def received(self, count: int) -> list[Frame]:
         """Wait until so many pushes came from the log; return all there are."""
-        await self._until(lambda: len(self.pushes) >= count)
+        await self.until(lambda: len(self.pushes) >= count)
         return self.pushes
+
+    async def until(self, condition: Callable[[], bool]) -> None:
+        """
+        Wait until a frame makes `condition` true.
+
+        Raises:
+            Closed: The connection ended before.
+        """
+        async with asyncio.timeout(TIMEOUT_S), self._arrival:
+            await self._arrival.wait_for(lambda: condition() or self._ended)
+        if not condition():
+            raise Closed(f"{self.socket.close_code} {self.socket.close_reason}; the last frames: {self.frames[-5:]}")
 
     async def closed(self) -> tuple[int, str]:
         """Wait for the end of the connection; return its code and reason."""
@@ -176,13 +187,6 @@ class Client:
         """Close the connection, if it is open, and wait for its end."""
         await self.socket.close()
         await self._reader
-
-    async def _until(self, condition: Callable[[], bool]) -> None:
-        """Wait until a frame makes `condition` true."""
-        async with asyncio.timeout(TIMEOUT_S), self._arrival:
-            await self._arrival.wait_for(lambda: condition() or self._ended)
-        if not condition():
-            raise Closed(f"{self.socket.close_code} {self.socket.close_reason}; the last frames: {self.frames[-5:]}")
 
     async def _read(self) -> None:
         with contextlib.suppress(websockets.ConnectionClosed):
@@ -256,10 +260,10 @@ async def settled(tide: Publisher, *clients: Client, tenant: str = "default") ->
 
     A marker to each comes last: the log's order is that of delivery. For clients of one tenant and one partition.
     """
-    marks = [len(client.of_type(MARKER)) for client in clients]
+    before = [len(client.of_type(MARKER)) for client in clients]
     await tide.publish(MARKER, None, to=[f"client:{client.client_id}" for client in clients], tenant=tenant)
-    for client, before in zip(clients, marks, strict=True):
-        await wait_until(lambda client=client, before=before: len(client.of_type(MARKER)) > before)
+    for client, count in zip(clients, before, strict=True):
+        await client.until(lambda client=client, count=count: len(client.of_type(MARKER)) > count)
 
 
 def _offer(way: Way, token: str, cursor: str | None) -> dict[str, Any]:

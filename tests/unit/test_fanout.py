@@ -145,7 +145,6 @@ class Delivery(RuleBasedStateMachine):
             for event in self.sent
             if event.seq > after
             and event.tenant == one.receiver.tenant
-            and not event.poison
             and address in event.to
             and not (len(event.to) > 1 and any(one.addresses.get(a, event.seq) < event.seq for a in event.to))
         ]
@@ -162,7 +161,7 @@ class Delivery(RuleBasedStateMachine):
         one.may |= {event.k for event in self.of(one.must) if not event.is_for(one.addresses)}
         one.must -= one.may
         if one.receiver.lagging:  # what the address excluded it from is decided when it is written
-            excluded = [event for event in self.sent if address in event.exclude and not event.poison]
+            excluded = [event for event in self.sent if address in event.exclude]
             one.may |= {event.k for event in excluded if event.tenant == one.receiver.tenant} - one.got - one.must
 
     # What the transport does.
@@ -265,9 +264,7 @@ class Delivery(RuleBasedStateMachine):
     def unsettled(self, one: Expected) -> list[Sent]:
         """Return what the read that is being delivered has for a receiver's tenant since its last order."""
         return [
-            event
-            for event in self.new
-            if event.tenant == one.receiver.tenant and not event.poison and event.seq > self.settled[id(one)]
+            event for event in self.new if event.tenant == one.receiver.tenant and event.seq > self.settled[id(one)]
         ]
 
     # The model.
@@ -309,7 +306,7 @@ class Delivery(RuleBasedStateMachine):
     def expect(self, one: Expected, events: list[Sent], *, everything: dict[str, int], lagging: bool) -> None:
         """Expect those of `events` that are for a holder of `everything`."""
         new = [event for event in events if event.is_for(everything) and not self.is_expired(event)]
-        optional = {event.k for event in new if event.low and lagging}
+        optional = {event.k for event in new if event.poison or (event.low and lagging)}
         one.may |= optional
         one.must |= {event.k for event in new} - optional
         one.may -= one.must
@@ -325,7 +322,7 @@ class Delivery(RuleBasedStateMachine):
             k = data["k"]  # type: ignore[index]
             assert k in one.must or k in one.may, f"{k} is not for it, or came twice"
             assert k > one.last, f"{k} came behind {one.last}"
-            assert not any(self.is_expired(event) for event in self.of({k}))
+            assert not any(self.is_expired(event) or event.poison for event in self.of({k}))
             one.must.discard(k)
             one.may.discard(k)
             one.got.add(k)

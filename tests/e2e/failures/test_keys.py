@@ -1,0 +1,46 @@
+"""No key outlives its use."""
+
+from __future__ import annotations
+
+from gateway.store.answers import give_answer
+from gateway.store.connection import connect
+from publisher import Publisher
+from publisher.keys import epoch, stream
+from tests.support.clients import connected, settled
+from tests.support.gateway import running_gateway
+from tests.support.redis_server import RedisServer
+
+# The log, and its name, which is as good as long as the log is.
+EVERLASTING = {stream(partition) for partition in range(2)} | {epoch(partition) for partition in range(2)}
+
+
+async def test_every_key_but_the_log_and_its_epoch_ends_by_itself(server: RedisServer) -> None:
+    async with (
+        Publisher(server.url, partitions=2) as tide,
+        running_gateway(server.url, log__partitions=2) as one,
+        running_gateway(server.url, log__partitions=2) as other,
+        connected(one, "1") as alice,
+        connected(other, "2") as bob,
+    ):
+        for number in range(50):
+            await tide.publish("plain", number, to=f"user:{number}", expires_in=5, priority="low", collapse="c")
+            await tide.publish("keyed", number, to=f"group:{number}", key=f"key-{number}", tenant=f"t{number % 3}")
+        await tide.publish_many([{"event": "many", "data": None, "to": "all"}] * 20)
+        for client in (alice, bob):
+            await client.send("join_group", {"group_id": "ops"})
+            await client.send("subscribe", {"topic": "orders"})
+            await client.send("add_tag", {"tag": "vip"})
+            await client.send("send_message", {"group_id": "ops", "content": "hello"})
+            await client.send("send_message", {"to": "1", "content": "hello"})
+        await tide.kick("3", reason="test")
+        await tide.revoke(jti="gone")
+        await tide.revoke(user="4", lasts_s=60)
+        redis = connect(server.url, 5)
+        await give_answer(redis, "request", {"instance": one.instance_id})
+        await redis.aclose()
+        await settled(tide, alice, bob)
+        with server.client() as client:
+            everything = sorted(client.scan_iter(count=1_000))
+            assert len(everything) > 60
+            assert {key for key in everything if client.ttl(key) == -1} == EVERLASTING
+            assert [key for key in everything if not key.startswith("tg:")] == []
