@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import structlog
@@ -17,10 +18,10 @@ from redis.asyncio import Redis
 
 from gateway.entry import Entry, EntryDecoder, EntryId, split_id
 from gateway.errors import PoisonEntry
-from gateway.log import Log, newest_of_each_key
+from gateway.log import Ahead, Found, Log, newest_of_each_key
 from gateway.services import Tasks
 from gateway.store.connection import REDIS_ERRORS
-from gateway.store.stream import range_after, stream_bounds
+from gateway.store.stream import RawEntry, entries_after
 
 if TYPE_CHECKING:
     from gateway.connection import Connection
@@ -37,6 +38,22 @@ class _Unobtainable(Exception):
     """The missing range cannot be sent; the argument is the reason that the client gets."""
 
 
+@dataclass(frozen=True, slots=True)
+class Missing:
+    """
+    What a connection asks for.
+
+    Attributes:
+        cursor: After which.
+        addresses: Of which.
+        until: Up to which id of each partition; None: as far as there is.
+    """
+
+    cursor: str
+    addresses: frozenset[str]
+    until: list[EntryId] | None = None
+
+
 class Backfill:
     """Fetches what is older than memory."""
 
@@ -48,72 +65,75 @@ class Backfill:
         self._turn = asyncio.Semaphore(_AT_A_TIME)
         self._decoders = [EntryDecoder(number) for number in range(len(log.partitions))]
 
-    def start(
-        self, connection: Connection, hold: Hold, starts: Mapping[int, EntryId], addresses: frozenset[str]
-    ) -> None:
+    def start(self, connection: Connection, hold: Hold, missing: Missing, then: Callable[[Found], None]) -> None:
         """
-        Fetch what `addresses` had between `starts` and memory, for a connection that waits.
+        Fetch what a connection that waits is missing, as far as it is older than memory.
 
         Ends with `connection.backfilled`, after a `connection.resync` where it cannot be had.
-        """
-        self._tasks.start("backfill", self._run(connection, hold, starts, addresses))
 
-    async def _run(
-        self, connection: Connection, hold: Hold, starts: Mapping[int, EntryId], addresses: frozenset[str]
-    ) -> None:
+        Args:
+            then: Called before with where memory takes over.
+        """
+        self._tasks.start("backfill", self._run(connection, hold, missing, then))
+
+    async def _run(self, connection: Connection, hold: Hold, missing: Missing, then: Callable[[Found], None]) -> None:
         older: list[Entry] = []
+        problem = None
         try:
             async with self._turn:
-                older = await self._fetch(connection, starts, addresses)
-        except _Unobtainable as problem:
-            connection.resync(str(problem), addresses)
+                older, found = await self._fetch(connection, missing)
+        except _Unobtainable as error:
+            problem = str(error)
         except REDIS_ERRORS as error:
             _log.warning("backfill_failed", client=connection.client_id, error=type(error).__name__)
-            connection.resync("unavailable", addresses)
+            problem = "unavailable"
+        if hold not in connection.held:  # it is gone, or was told meanwhile that the log is another
+            return
+        if problem is None:
+            then(found)
+        else:
+            connection.resync(problem, missing.addresses)
         connection.backfilled(hold, older)
 
-    async def _fetch(
-        self, connection: Connection, starts: Mapping[int, EntryId], addresses: frozenset[str]
-    ) -> list[Entry]:
-        """Page through the partitions until memory takes over; it may move on meanwhile."""
-        found: list[Entry] = []
-        scanned = 0
-        for number, start in starts.items():
-            at = start
-            while at < (floor := self._log.partitions[number].floor):
-                page = await range_after(self._redis, number, at, _PAGE)
-                scanned += len(page)
-                found += self._wanted(connection, number, page, floor, addresses)
-                if scanned > self._max_entries or sum(entry.size for entry in found) > _MAX_BYTES:
+    async def _fetch(self, connection: Connection, missing: Missing) -> tuple[list[Entry], Found]:
+        """
+        Page through the partitions until memory takes over.
+
+        Memory moves on meanwhile, faster than one page after the other on a busy log, so a page is used as far as
+        this instance has read, beyond where memory begins.
+        """
+        older: list[Entry] = []
+        left = self._max_entries
+        positions = self._log.positions(missing.cursor)
+        while not isinstance(where := self._log.locate_positions(positions), Found):
+            if isinstance(where, Ahead):
+                raise _Unobtainable("unknown_cursor")
+            for number, start in where.starts.items():
+                partition = self._log.partitions[number]
+                floor = partition.floor
+                page, complete = await entries_after(self._redis, number, start, _PAGE)
+                if not complete:
+                    raise _Unobtainable("expired")
+                page = [entry for entry in page if split_id(entry[0]) <= partition.last]
+                older += self._wanted(connection, missing, number, page)
+                positions[number] = split_id(page[-1][0]) if page else floor
+                left -= len(page)
+                if left < 0 or sum(entry.size for entry in older) > _MAX_BYTES:
                     raise _Unobtainable("too_far")
-                at = split_id(page[-1][0]) if page else floor
-            await self._check_reach(number, start)  # afterwards: the stream is trimmed at any time
-        return newest_of_each_key(found)
+        return newest_of_each_key(older), where
 
-    async def _check_reach(self, number: int, start: EntryId) -> None:
-        first, untrimmed = await stream_bounds(self._redis, number)
-        if not untrimmed and (first is None or start < first):
-            raise _Unobtainable("expired")
-
-    def _wanted(
-        self,
-        connection: Connection,
-        number: int,
-        page: list[tuple[bytes, list[bytes]]],
-        floor: EntryId,
-        addresses: frozenset[str],
-    ) -> list[Entry]:
+    def _wanted(self, connection: Connection, missing: Missing, number: int, page: list[RawEntry]) -> list[Entry]:
         now_ms = int(time.time() * 1000)
         wanted = []
         for entry_id, fields in page:
-            if split_id(entry_id) > floor:
+            if missing.until is not None and split_id(entry_id) > missing.until[number]:
                 break
             try:
                 entry = self._decoders[number].decode(entry_id, fields)
             except PoisonEntry:
                 continue  # counted when it was read first
             options = entry.options
-            if entry.tenant != connection.tenant or addresses.isdisjoint(entry.to):
+            if entry.tenant != connection.tenant or missing.addresses.isdisjoint(entry.to):
                 continue
             if options is not None and (
                 options.control or options.expired(now_ms) or entry.excludes(connection.addresses)

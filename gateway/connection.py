@@ -271,17 +271,18 @@ class Connection(Subscriber):
             CommandError: 400 for a malformed cursor, 409 when the connection has too many addresses.
         """
         services = self._services
-        known = address in self.addresses
-        if not known and len(self.addresses) >= services.limits.addresses:
+        if address not in self.addresses and len(self.addresses) >= services.limits.addresses:
             raise CommandError(409, f"a connection has at most {services.limits.addresses} addresses")
         try:
-            where = services.log.locate(since) if since is not None else None
+            if since is not None:
+                services.log.locate(since)
         except ValueError:
             raise CommandError(400, "since: not a cursor") from None
         services.hub.add(self, address, services.fanout.position)
-        if where is None or known:
+        if since is None:
             return v1.ack(cursor=self.cursor())
-        return v1.ack(cursor=self.cursor(), then=lambda: replay_address(services, self, address, where))
+        until = services.log.positions_at(self.addresses[address])
+        return v1.ack(cursor=since, then=lambda: replay_address(services, self, address, since, until))
 
     def leave(self, address: str) -> None:
         """Drop an address."""

@@ -208,6 +208,7 @@ class Consumer:
     async def _warm(self) -> None:
         """Fill memory with the retention window; reading goes on where that ends."""
         state = await self._reader.look()
+        self._alert_ids_ahead(state)
         self._log.reset(self._number, state.epoch, self._warm_from(state))
         while state.has_after(self._state.last):
             state = await self._load_page(state)

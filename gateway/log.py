@@ -25,6 +25,7 @@ Chain = list[int]
 
 _CROSS_PARTITION_MARGIN_MS = 5_000
 _COMPACT_AFTER = 1_024
+_COMPACT_AFTER_BYTES = 4 * 1024 * 1024
 
 
 @dataclass(slots=True)
@@ -93,6 +94,7 @@ class Log:
         self._max_entries = max_entries
         self._max_bytes = max_bytes
         self._bytes = 0
+        self._stale_bytes = 0  # of entries that are forgotten, but not yet let go of
         self._entries: list[Entry] = []
         self._offset = 1  # sequence number of self._entries[0]
         self._chains: dict[str, dict[str, Chain]] = {}
@@ -173,6 +175,7 @@ class Log:
 
     def _release(self, first: int) -> None:
         """Forget every entry before `first`."""
+        taken = self._bytes
         for entry in self._entries[self.base - self._offset : first - self._offset]:
             self._bytes -= entry.size
             self._optional.discard(entry.seq)
@@ -188,10 +191,12 @@ class Log:
                 partition.floor = self.entry(partition.chain[released - 1]).position
                 del partition.chain[:released]
         self.base = first
+        self._stale_bytes += taken - self._bytes
         stale = first - self._offset
-        if stale > _COMPACT_AFTER or first > self.head:
+        if stale > _COMPACT_AFTER or self._stale_bytes > _COMPACT_AFTER_BYTES or first > self.head:
             del self._entries[:stale]
             self._offset = first
+            self._stale_bytes = 0
 
     # What a replay does.
 
@@ -256,15 +261,18 @@ class Log:
 
     def cursor_at(self, seq: int) -> str:
         """Return the cursor of a client that has everything up to `seq`: one part per partition, joined by commas."""
-        parts = []
-        for number, partition in enumerate(self.partitions):
-            if seq >= self.head:
-                ms, n = partition.last
-            else:
-                at = bisect_right(partition.chain, seq)
-                ms, n = self.entry(partition.chain[at - 1]).position if at else partition.floor
-            parts.append(str(Cursor(ms, n, number, partition.epoch)))
-        return ",".join(parts)
+        positions = enumerate(zip(self.positions_at(seq), self.partitions, strict=True))
+        return ",".join([str(Cursor(ms, n, number, state.epoch)) for number, ((ms, n), state) in positions])
+
+    def positions_at(self, seq: int) -> list[EntryId]:
+        """Return, per partition, the id of the last entry up to `seq`; before memory, that of where memory begins."""
+        if seq >= self.head:
+            return [partition.last for partition in self.partitions]
+        positions = []
+        for partition in self.partitions:
+            at = bisect_right(partition.chain, seq)
+            positions.append(self.entry(partition.chain[at - 1]).position if at else partition.floor)
+        return positions
 
     def locate(self, text: str) -> Found | Older | Ahead | Unknown:
         """
@@ -276,21 +284,26 @@ class Log:
         Raises:
             ValueError: `text` is not a cursor.
         """
-        cursors = {cursor.partition: cursor for cursor in map(Cursor.parse, text.split(","))}
+        cursors = _parts(text)
         for number, cursor in cursors.items():
             if number >= len(self.partitions):
                 return Unknown("unknown_cursor")
             if cursor.epoch != self.partitions[number].epoch:
                 return Unknown("epoch")
+        return self.locate_positions(self.positions(text))
+
+    def positions(self, text: str) -> list[EntryId]:
+        """Return, per partition, the id after which a client with this cursor goes on."""
+        cursors = _parts(text)
         oldest_ms = min(cursor.ms for cursor in cursors.values())
         margin = (max(0, oldest_ms - _CROSS_PARTITION_MARGIN_MS), 0)
-        positions = [
+        return [
             (cursors[number].ms, cursors[number].n) if number in cursors else min(margin, partition.last)
             for number, partition in enumerate(self.partitions)
         ]
-        return self._locate(positions)
 
-    def _locate(self, positions: list[EntryId]) -> Found | Older | Ahead:
+    def locate_positions(self, positions: list[EntryId]) -> Found | Older | Ahead:
+        """Find where a client stands that has, of each partition, everything up to one id."""
         older = {
             number: at
             for number, (at, state) in enumerate(zip(positions, self.partitions, strict=True))
@@ -320,6 +333,10 @@ class Log:
         if at < len(chain) and self.entry(chain[at]).id == entry_id:
             return self.entry(chain[at])
         return None
+
+
+def _parts(cursor: str) -> dict[int, Cursor]:
+    return {part.partition: part for part in map(Cursor.parse, cursor.split(","))}
 
 
 def newest_of_each_key(entries: list[Entry]) -> list[Entry]:

@@ -10,17 +10,19 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
+from gateway.backfill import Missing
 from gateway.log import Ahead, Found, Log, Older, Unknown
 from gateway.session import State
 
 if TYPE_CHECKING:
     from gateway.connection import Connection
+    from gateway.entry import EntryId
     from gateway.services import Services
     from gateway.subscriber import Hold
 
 Where = Found | Older | Ahead | Unknown
 
-_AHEAD_RETRY_S = 0.05
+_RETRY_S = 0.05
 _AHEAD_RETRIES = 60
 
 
@@ -47,9 +49,12 @@ def resume(services: Services, connection: Connection, where: Where, cursor: str
         connection.go_on()
     elif isinstance(where, Older):
         services.metrics.backfills += 1
-        connection.lag_from(where.found.after, where.found.seen)
-        hold = connection.wait()
-        services.backfill.start(connection, hold, where.starts, frozenset(connection.addresses))
+
+        def then(found: Found) -> None:
+            connection.lag_from(found.after, found.seen)
+
+        missing = Missing(cursor, frozenset(connection.addresses))
+        services.backfill.start(connection, connection.wait(), missing, then)
     elif isinstance(where, Ahead):
         _await_log(services, connection, connection.wait(), cursor, _AHEAD_RETRIES)
     else:
@@ -68,23 +73,28 @@ def _await_log(services: Services, connection: Connection, hold: Hold, cursor: s
     elif retries == 0:
         connection.resync("unknown_cursor")
     else:
-        asyncio.get_running_loop().call_later(
-            _AHEAD_RETRY_S, _await_log, services, connection, hold, cursor, retries - 1
-        )
+        asyncio.get_running_loop().call_later(_RETRY_S, _await_log, services, connection, hold, cursor, retries - 1)
 
 
-def replay_address(services: Services, connection: Connection, address: str, where: Where) -> None:
-    """Send what an address that was just joined has had since a cursor."""
+def replay_address(services: Services, connection: Connection, address: str, since: str, until: list[EntryId]) -> None:
+    """Send what an address has had since a cursor and until it was joined, at `until` in each partition."""
     if connection.state is not State.ACTIVE or address not in connection.addresses:
         return
-    log, now_ms = services.log, services.now_ms()
+    if connection.held:  # what it resumes with comes first
+        loop = asyncio.get_running_loop()
+        loop.call_later(_RETRY_S, replay_address, services, connection, address, since, until)
+        return
+
+    def replay(found: Found) -> None:
+        connection.replay(services.log, address, found.after, services.now_ms())
+
+    where = locate(services.log, since)
     if isinstance(where, Found):
-        connection.replay(log, address, where.after, now_ms)
+        replay(where)
         connection.go_on()
     elif isinstance(where, Older):
-        hold = connection.wait()
-        connection.replay(log, address, where.found.after, now_ms)
-        services.backfill.start(connection, hold, where.starts, frozenset({address}))
+        missing = Missing(since, frozenset({address}), until)
+        services.backfill.start(connection, connection.wait(), missing, replay)
     elif isinstance(where, Unknown):
         connection.resync(where.reason, frozenset({address}))
     # Ahead: what this instance has not read yet will come; the client drops by id what it has.

@@ -147,6 +147,7 @@ class Subscriber:
             self._refill(log, now_ms)  # what is due already and what was missed have one order
         else:
             self.lag_from(log.head)
+        self.addresses[address] = min(after, self.addresses[address])  # from there on this receiver has had it
         if self.fell_out:
             return
         pending = set(self._backlog[self._written :])

@@ -18,7 +18,7 @@ import orjson
 
 MAX_DEPTH = 64
 
-_LONG_INTEGER = re.compile(rb"\d{19}")
+_LONG_INTEGER = re.compile(rb"(?<![\d\".])\d{19}")  # in a string it does no harm, but costs a second parse
 # Possessive, so that a long string costs neither backtracking points nor memory.
 _BRACKETS = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"|[\[{\]}]', re.DOTALL)
 

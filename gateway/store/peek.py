@@ -35,9 +35,15 @@ class Bounds:
     length: int
 
 
+async def epoch_of(redis: Redis, partition: int) -> str:
+    """Return the incarnation of a partition's log; empty where there is none yet."""
+    epoch: Any = await redis.get(keys.epoch(partition))
+    return epoch.decode() if epoch else ""
+
+
 async def bounds(redis: Redis, partition: int) -> Bounds:
     """Return what a partition's stream holds; empty bounds where there is none."""
-    epoch: Any = await redis.get(keys.epoch(partition))
+    epoch = await epoch_of(redis, partition)
     try:
         info: Any = await redis.xinfo_stream(keys.stream(partition))
     except ResponseError as error:
@@ -46,7 +52,7 @@ async def bounds(redis: Redis, partition: int) -> Bounds:
         return Bounds("", None, (0, 0), 0)
     first = info["first-entry"]
     return Bounds(
-        epoch=epoch.decode() if epoch else "",
+        epoch=epoch,
         first=split_id(first[0]) if first else None,
         last=split_id(info["last-generated-id"]),
         length=info["length"],

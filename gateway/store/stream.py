@@ -161,17 +161,17 @@ def _entries(reply: Any) -> list[RawEntry]:
     return entries
 
 
-async def range_after(redis: Redis, partition: int, after: EntryId, count: int) -> list[RawEntry]:
-    """Return up to `count` entries after an id, on a connection of the client's pool."""
-    reply: Any = await redis.xrange(keys.stream(partition), min=b"(" + join_id(after), count=count)
-    return [(entry_id, [part for pair in fields.items() for part in pair]) for entry_id, fields in reply]
-
-
-async def stream_bounds(redis: Redis, partition: int) -> tuple[EntryId | None, bool]:
-    """Return the id of the oldest entry in the stream, or None, and whether all that was ever added is there."""
-    info = await redis.xinfo_stream(keys.stream(partition))
+async def entries_after(redis: Redis, partition: int, after: EntryId, count: int) -> tuple[list[RawEntry], bool]:
+    """Return up to `count` entries after an id, and whether none of those after it was trimmed. At one moment."""
+    stream = keys.stream(partition)
+    async with redis.pipeline(transaction=True) as pipeline:
+        pipeline.xrange(stream, min=b"(" + join_id(after), count=count)
+        pipeline.xinfo_stream(stream)
+        found, info = await pipeline.execute()
     first = info["first-entry"]
-    return (split_id(first[0]) if first else None), info["entries-added"] == info["length"]
+    untrimmed = info["entries-added"] == info["length"]
+    page = [(entry_id, [part for pair in fields.items() for part in pair]) for entry_id, fields in found]
+    return page, untrimmed or bool(first and split_id(first[0]) <= after)
 
 
 async def trim(redis: Redis, partition: int, retention_s: float) -> None:

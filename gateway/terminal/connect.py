@@ -165,9 +165,13 @@ class Client:
             proxy=None if urlsplit(self._url).hostname in _LOOPBACK else True,
         ) as socket:
             self._socket = socket
-            await self._authenticate(socket)
-            while True:
-                await self._take(socket, await socket.recv())
+            try:
+                await self._authenticate(socket)
+                while True:
+                    await self._take(socket, await socket.recv())
+            except asyncio.CancelledError:
+                await socket.close()  # with 1000: `async with` would call it an internal error
+                raise
 
     async def _authenticate(self, socket: ClientConnection) -> None:
         """Send the token in a frame: a URL would be in somebody's log."""

@@ -94,19 +94,24 @@ async def _find(redis: Redis, entry_id: EntryId, partitions: Collection[int], ep
     Return the event.
 
     Raises:
-        Unexplained: It is gone, or never was.
+        Unexplained: It is gone, never was, or cannot be told from others.
     """
+    found = []
     for partition in partitions:
-        bounds = await peek.bounds(redis, partition)
-        if epoch is not None and bounds.epoch != epoch:
+        current = await peek.epoch_of(redis, partition)
+        if epoch is not None and current != epoch:
             raise Unexplained(
-                f"the event is of another log (epoch {epoch}) than there is now (epoch {bounds.epoch or 'none'}): "
+                f"the event is of another log (epoch {epoch}) than there is now (epoch {current or 'none'}): "
                 "that log was lost, or this is not its Redis"
             )
         fields = await peek.find_entry(redis, partition, entry_id)
         if fields is not None:
-            return describe(Cursor(*entry_id, partition, bounds.epoch), fields)
-    raise Unexplained(await _missing(redis, entry_id, partitions))
+            found.append(describe(Cursor(*entry_id, partition, current), fields))
+    if not found:
+        raise Unexplained(await _missing(redis, entry_id, partitions))
+    if len(found) > 1:
+        raise Unexplained(f"several partitions have that id, so name the one: {', '.join(e.id for e in found)}")
+    return found[0]
 
 
 async def _missing(redis: Redis, entry_id: EntryId, partitions: Collection[int]) -> str:

@@ -6,6 +6,7 @@ Never a token: what is shown of a frame that was sent has its tokens taken out.
 
 from __future__ import annotations
 
+import json
 import sys
 import time
 from typing import Any, Final, Protocol
@@ -66,7 +67,7 @@ class ReadableScreen:
 
     def sent(self, frame: Frame) -> None:
         """See `Screen`."""
-        data = orjson.dumps(_without_tokens(frame.data)).decode()
+        data = json.dumps(_without_tokens(frame.data), ensure_ascii=False, separators=(",", ":"))
         self._line(None, "→", self._style(f"{printable(frame.type):<{_NAME_WIDTH}} {printable(data)}", "dim"))
 
     def note(self, text: str, colour: str = "dim") -> None:

@@ -10,8 +10,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
-import orjson
-
 HELP: Final = """\
 /join GROUP      join a group               /leave GROUP     leave it
 /sub TOPIC       subscribe to a topic       /unsub TOPIC     end that
@@ -31,8 +29,8 @@ class Frame:
     data: Any
 
     def encode(self) -> str:
-        """Return its text."""
-        return orjson.dumps({"type": self.type, "message_id": self.message_id, "data": self.data}).decode()
+        """Return its text; not by orjson, which refuses some of what can be typed."""
+        return json.dumps({"type": self.type, "message_id": self.message_id, "data": self.data}, separators=(",", ":"))
 
 
 class Misunderstood(ValueError):
@@ -102,8 +100,8 @@ def _frame_parts(made: tuple[str, Any], message_id: str) -> tuple[str, str, Any]
 
 def _raw(typed: str, message_id: str) -> Frame:
     try:
-        frame = json.loads(typed)  # not orjson: it says where a bracket is missing
-    except ValueError as error:
+        frame = json.loads(typed)
+    except (ValueError, RecursionError) as error:
         raise Misunderstood(f"this is not JSON: {error}") from None
     kind = frame.get("type")
     if not isinstance(kind, str):
@@ -117,5 +115,5 @@ def _content(text: str) -> Any:
         return text
     try:
         return json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return text

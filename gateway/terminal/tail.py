@@ -89,6 +89,8 @@ class _Tail:
         """Print what comes within a second; or, where Redis is away, wait and try again."""
         try:
             found = await peek.read_on(self._redis, self._positions, count=_COUNT, block_ms=_BLOCK_MS)
+            for partition in {partition for partition, _, _ in found}:
+                self._epochs[partition] = await peek.epoch_of(self._redis, partition)
             if self._away or time.monotonic() - self._looked_at >= _LOOK_EVERY_S:
                 await self._look()
         except REDIS_ERRORS as error:

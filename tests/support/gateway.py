@@ -9,8 +9,8 @@ Real gateways for tests.
         await gateway.start()                                                      # same id, same port
 
 Settings are given as `section__name=value`; None stands for the gateway's own default. They start from
-`TEST_SETTINGS`: a free port, a policy that allows everything, no time to drain. Every gateway has an instance id of its own unless it is given one, and all share
-`SECRET`, so that one's tokens are good for another.
+`TEST_SETTINGS`: a free port, a policy that allows everything, no time to drain. Every gateway has an instance id of
+its own unless it is given one, and all share `SECRET`, so that one's tokens are good for another.
 """
 
 from __future__ import annotations

@@ -33,9 +33,12 @@ _ROOT = Path(__file__).parents[2]
 _ESCAPE = re.compile(r"\x1b\[[0-9;]*m")
 
 # A session of its own, with standard input as its terminal: Ctrl-C then reaches whom it would reach in a shell.
-_ON_A_TERMINAL = (
-    "import fcntl, os, sys, termios; os.setsid(); fcntl.ioctl(0, termios.TIOCSCTTY, 0); os.execvp(sys.argv[1], sys.argv[1:])"
-)
+_ON_A_TERMINAL = """
+import fcntl, os, sys, termios
+os.setsid()
+fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+os.execvp(sys.argv[1], sys.argv[1:])
+"""
 
 
 def clean_environment(**variables: str) -> dict[str, str]:
@@ -132,6 +135,16 @@ class Piped:
         assert self._process.stdin is not None
         self._process.stdin.write(text.encode())
 
+    def close_input(self) -> None:
+        """End its standard input."""
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+
+    def close_output(self) -> None:
+        """Read no more of its standard output, as `head` does when it has had enough."""
+        transport = self._process._transport  # type: ignore[attr-defined]
+        transport.get_pipe_transport(1).close()
+
     def signal(self, number: signal.Signals) -> None:
         """Send a signal."""
         self._process.send_signal(number)
@@ -185,7 +198,9 @@ class Terminal:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(self._process.pid, signal.SIGKILL)
         await wait_until(lambda: self._process.poll() is not None)
+        self._read()
         os.close(self._screen)
+        self._screen = -1
 
     @property
     def pid(self) -> int:
@@ -195,15 +210,20 @@ class Terminal:
     @property
     def painted(self) -> str:
         """Everything that it has shown, with its colours."""
-        with contextlib.suppress(BlockingIOError, OSError):  # EIO: nobody has the terminal open any more
-            while data := os.read(self._screen, 65_536):
-                self._shown += data
+        self._read()
         return self._shown.decode(errors="replace").replace("\r\n", "\n")
 
     @property
     def shown(self) -> str:
         """Everything that it has shown, without colours."""
         return _ESCAPE.sub("", self.painted)
+
+    def _read(self) -> None:
+        if self._screen < 0:
+            return
+        with contextlib.suppress(BlockingIOError, OSError):  # EIO: nobody has the terminal open any more
+            while data := os.read(self._screen, 65_536):
+                self._shown += data
 
     def press(self, keys: bytes) -> None:
         """Press keys."""
@@ -223,8 +243,12 @@ class Terminal:
     async def ended(self, timeout_s: float = 15) -> int:
         """Wait for its end; return the exit status as a shell counts it."""
         try:
-            await wait_until(lambda: self.painted and self._process.poll() is not None, timeout_s)
+            await wait_until(self._has_ended, timeout_s)
         except AssertionError:
             raise AssertionError(f"it did not end:\n{self.shown}") from None
         status = self._process.returncode
         return status if status >= 0 else 128 - status
+
+    def _has_ended(self) -> bool:
+        self._read()  # it may wait for somebody to do so
+        return self._process.poll() is not None

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
+import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from gateway.entry import Entry
+from gateway.errors import PoisonEntry
 from gateway.fanout import Fanout
 from gateway.hub import Hub
 from gateway.log import Log
-from gateway.subscriber import Hold
+from gateway.subscriber import MAX_WRITE_BYTES, Hold, Subscriber, Wire
 from gateway.wire.v1 import DeflateWire, TextWire
 from tests.support.entries import EPOCH, Source
-from tests.support.transport import Receiver
+from tests.support.transport import Receiver, frames_in, inflated
 
 TENANTS = ["default", "acme"]
 ADDRESSES = ["all", "user:1", "group:a", "group:b", "tag:x"]
@@ -137,21 +140,21 @@ class Delivery(RuleBasedStateMachine):
     @rule(who=WHO, address=st.sampled_from(ADDRESSES), back=st.integers(0, 20))
     def join_since(self, who: int, address: str, back: int) -> None:
         one = self.one(who)
-        if address in one.addresses:
-            return
+        since = one.addresses.get(address, self.log.head)
         after = max(self.log.base - 1, self.log.head - back)
         missed = [
             event
             for event in self.sent
-            if event.seq > after
+            if after < event.seq <= since
             and event.tenant == one.receiver.tenant
             and address in event.to
-            and not (len(event.to) > 1 and any(one.addresses.get(a, event.seq) < event.seq for a in event.to))
+            and not any(one.addresses.get(a, event.seq) < event.seq for a in event.to if a != address)
         ]
         self.join(who, address)
         one.receiver.replay(self.log, address, after, self.now_ms)
         one.last = float("-inf")
-        self.expect(one, missed, everything={**one.addresses, address: after}, lagging=True)
+        one.addresses[address] = min(after, since)
+        self.expect(one, missed, everything=one.addresses, lagging=True)
         self.check(one)
 
     @rule(who=WHO, address=st.sampled_from(ADDRESSES))
@@ -160,9 +163,8 @@ class Delivery(RuleBasedStateMachine):
         assert self.hub.remove(one.receiver, address) is (one.addresses.pop(address, None) is not None)
         one.may |= {event.k for event in self.of(one.must) if not event.is_for(one.addresses)}
         one.must -= one.may
-        if one.receiver.lagging:  # what the address excluded it from is decided when it is written
-            excluded = [event for event in self.sent if address in event.exclude]
-            one.may |= {event.k for event in excluded if event.tenant == one.receiver.tenant} - one.got - one.must
+        excluded = [event for event in self.sent if address in event.exclude]  # decided when it is written
+        one.may |= {event.k for event in excluded if event.tenant == one.receiver.tenant} - one.got - one.must
 
     # What the transport does.
 
@@ -368,3 +370,217 @@ class DeliveryFromLittleMemory(Delivery):
 
 TestDelivery = Delivery.TestCase
 TestDeliveryFromLittleMemory = DeliveryFromLittleMemory.TestCase
+
+
+# One at a time
+
+
+@dataclass
+class Scene:
+    """A log, a hub and a fan-out, with what was obeyed and what was poison."""
+
+    max_entries: int = 10_000
+
+    def __post_init__(self) -> None:
+        self.log = Log(partitions=1, retention_ms=10**12, max_entries=self.max_entries, max_bytes=10**12)
+        self.log.reset(0, EPOCH, (0, 0))
+        self.hub = Hub()
+        self.obeyed: list[tuple[Entry, int]] = []
+        self.obey: Callable[[Entry], None] = lambda _order: None
+        self.fanout = Fanout(self.log, self.hub, obey=self.carry_out)
+        self.poison: list[PoisonEntry] = []
+        self.text = TextWire(lambda _partition: EPOCH, self.poison.append)
+        self.deflate = DeflateWire(self.text)
+        self.source = Source()
+
+    def carry_out(self, order: Entry) -> None:
+        self.obeyed.append((order, self.fanout.position))
+        self.obey(order)
+
+    def receiver(self, *addresses: str, wire: Wire | None = None, room: int | None = None, **who: str) -> Receiver:
+        receiver = Receiver(self.fanout, wire or self.text, room=room, **who)
+        for address in addresses or ("all",):
+            self.hub.add(receiver, address, self.fanout.position)
+        return receiver
+
+    def deliver(self, *specs: dict[str, Any], now_ms: int = 1_000) -> None:
+        self.fanout.deliver([self.source.entry(**spec) for spec in specs], now_ms)
+
+
+def event(data: Any, to: str | list[str] = "all", **options: Any) -> dict[str, Any]:
+    return {"data": data, "to": to, **options}
+
+
+PAD = "x" * 10_000
+
+
+@pytest.mark.parametrize(
+    "specs",
+    [
+        [event(1), event(2), event(3)],
+        [event(1), event(2, "user:1"), event(3)],
+        [event(1), event(2, exclude="tag:x"), event(3)],
+    ],
+)
+def test_what_one_read_brings_leaves_in_one_write(specs: list[dict[str, Any]]) -> None:
+    scene = Scene()
+    one = scene.receiver("all", "user:1")
+    scene.deliver(*specs)
+    assert one.received == [1, 2, 3]
+    assert len(one.writes) == 1
+
+
+def test_frame_is_made_once_for_everybody() -> None:
+    scene = Scene()
+    one, two = scene.receiver(), scene.receiver()
+    scene.deliver(event(1))
+    assert one.writes[0] is two.writes[0] is scene.log.entry(1).frame
+
+
+def test_frame_that_nobody_wants_is_never_made() -> None:
+    scene = Scene()
+    scene.receiver("user:1")
+    scene.deliver(event(1, "user:2"))
+    assert scene.log.entry(1).frame is None
+
+
+def test_frames_are_counted() -> None:
+    scene = Scene()
+    scene.receiver("all"), scene.receiver("all", "user:1")
+    scene.deliver(event(1), event(2))
+    scene.deliver(event(3), event(4, "user:1"))
+    assert scene.fanout.delivered == 4 + 3
+
+
+def test_compressed_frames_say_what_plain_ones_say() -> None:
+    scene = Scene()
+    plain, deflated = scene.receiver(), scene.receiver(wire=scene.deflate)
+    scene.deliver(event({"ü": [1, 2.5, None]}), event(PAD), event("", exclude="tag:x"))
+    texts = [payload for data in plain.writes for payload, _ in frames_in(data)]
+    compressed = [frame for data in deflated.writes for frame in frames_in(data)]
+    assert all(is_compressed for _, is_compressed in compressed)
+    assert [inflated(payload) for payload, _ in compressed] == texts
+
+
+def test_poison_is_skipped_and_told_once() -> None:
+    scene = Scene()
+    one, two = scene.receiver(), scene.receiver(wire=scene.deflate)
+    scene.deliver(event(1), event(2, text=b"{broken"), event(3))
+    assert (one.received, two.received) == ([1, 3], [1, 3])
+    assert [poison.entry_id for poison in scene.poison] == [b"2-0"]
+
+
+def test_expired_event_is_not_sent() -> None:
+    scene = Scene()
+    one = scene.receiver()
+    scene.deliver(event(1, expires_at=1_000), event(2, expires_at=1_001), now_ms=1_000)
+    assert one.received == [2]
+
+
+@pytest.mark.parametrize("options", [{"priority": "low"}, {"collapse": "k"}])
+def test_who_keeps_up_goes_without_nothing(options: dict[str, str]) -> None:
+    scene = Scene()
+    one = scene.receiver()
+    scene.deliver(event(1, **options), event(2, **options))
+    assert one.received == [1, 2]
+
+
+@pytest.mark.parametrize(
+    "pads",
+    [
+        pytest.param([event([number, PAD]) for number in range(20)], id="one run"),
+        pytest.param([event([number, PAD], **{"exclude": "tag:x"}) for number in range(20)], id="twenty runs"),
+        pytest.param([event([99, ""], "user:9"), *(event([n, PAD]) for n in range(20))], id="a run behind another"),
+        pytest.param([event([number, PAD * 9]) for number in range(20)], id="large frames"),
+    ],
+)
+def test_write_holds_no_more_than_its_measure_or_one_frame(pads: list[dict[str, Any]]) -> None:
+    scene = Scene()
+    one = scene.receiver()
+    scene.deliver(*pads)
+    assert [data[0] for data in one.received] == list(range(20))  # type: ignore[index]
+    assert len(one.writes) > 1
+
+
+def test_long_names_count_in_a_write() -> None:
+    scene = Scene()
+    one = scene.receiver()
+    entries = [scene.source.entry(data=number) for number in range(500)]
+    for entry in entries:
+        entry.event, entry.message_id = b"e" * 500, b"m" * 1000
+    scene.fanout.deliver(entries, 1_000)
+    assert one.received == list(range(500))
+    assert max(map(len, one.writes)) <= MAX_WRITE_BYTES
+
+
+def test_stalled_subscriber_costs_one_write() -> None:
+    scene = Scene()
+    one = scene.receiver(room=0)
+    for _ in range(10):
+        scene.deliver(*(event(PAD) for _ in range(20)))
+    assert one.buffered <= MAX_WRITE_BYTES
+
+
+def test_subscriber_that_pauses_within_a_read_goes_on_where_it_paused() -> None:
+    scene = Scene()
+    slow, quick = scene.receiver(room=0), scene.receiver()
+    scene.deliver(*(event([number, PAD]) for number in range(10)))
+    assert len(slow.received) < 10
+    assert len(quick.received) == 10
+    slow.room = None
+    slow.resume(scene.log, 1_000)
+    assert slow.received == quick.received
+
+
+def test_subscriber_that_lags_is_passed_by() -> None:
+    scene = Scene()
+    one = scene.receiver()
+    one.pause(scene.fanout.position)
+    scene.deliver(event(1))
+    scene.deliver(event(2), event(3, "user:1"))
+    assert one.received == []
+
+
+def test_read_that_is_larger_than_memory_reaches_who_keeps_up() -> None:
+    scene = Scene(max_entries=2)
+    written: list[bytes] = []
+    one = Subscriber("default", scene.text, written.append)
+    scene.hub.add(one, "all", 0)
+    scene.deliver(*(event([number, PAD], exclude="tag:x") for number in range(10)))
+    assert len(frames_in(b"".join(written))) == 10
+
+
+def test_order_has_its_place_between_events() -> None:
+    scene = Scene()
+    one = scene.receiver("all", "group:a")
+    scene.obey = lambda _order: one.take(b"".join(one.outbox)) or one.outbox.clear() or scene.hub.remove_all(one)
+    scene.deliver(event(1, "group:a"), event({}, kind=b"control"), event(2, "group:a"))
+    assert one.received == [1]
+
+
+def test_order_is_not_delivered() -> None:
+    scene = Scene()
+    one = scene.receiver()
+    scene.deliver(event({}, kind=b"control"))
+    assert [order.id for order, _ in scene.obeyed] == [b"1-0"]
+    assert one.received == []
+
+
+def test_who_joins_by_an_order_replays_no_less_than_it_missed() -> None:
+    scene = Scene()
+    scene.deliver(event(1))
+    scene.deliver(event(2), event({}, kind=b"control"), event(3))
+    assert scene.obeyed[0][1] == 1  # what stands in outboxes has not been written
+
+
+def test_position_is_the_head_between_reads() -> None:
+    scene = Scene()
+    scene.receiver()
+    scene.deliver(event(1), event(2, "user:1"))
+    assert scene.fanout.position == scene.log.head == 2
+
+
+def test_empty_read_changes_nothing() -> None:
+    scene = Scene()
+    scene.deliver()
+    assert (scene.log.head, scene.fanout.position) == (0, 0)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import resource
 import time
+from pathlib import Path
 
 import pytest
 from structlog.testing import capture_logs
 
+from gateway import consumer
 from publisher import Publisher
 from publisher.keys import stream
 from tests.e2e.failures.scene import EVENT, Ticker, compared, resyncs, ticks, told
@@ -60,23 +62,22 @@ async def test_memory_is_bounded_in_entries_and_the_rest_is_read_back(server: Re
 
 async def test_memory_is_bounded_in_bytes(server: RedisServer, tide: Publisher) -> None:
     megabyte = 1024 * 1024
-    async with GatewayProcess(server.url, log__memory_bytes=4 * megabyte) as gateway, connected(gateway) as alice:
-        before = _resident(gateway.pid)
-        for _ in range(8):
-            await tide.publish_many([{"event": "filling", "data": "x" * 100_000, "to": "user:1"}] * 100)
-            await settled(tide, alice)
-        assert len(alice.pushes) == 800
-        assert _resident(gateway.pid) - before < 80 * megabyte  # one read may be 50; all of it would be 160
-    with server.client() as client:
-        assert client.xlen(STREAM) > 800
-    async with running_gateway(server.url, log__memory_bytes=4 * megabyte) as warm:
-        assert warm.services.log.size_bytes <= 4 * megabyte
-        assert len(warm.services.log) >= 15
+    async with GatewayProcess(server.url, log__memory_bytes=16 * megabyte) as gateway, connected(gateway) as alice:
+
+        async def fill(rounds: int) -> int:
+            for _ in range(rounds):
+                await tide.publish_many([{"event": "filling", "data": "x" * 100_000, "to": "user:2"}] * 50)
+                await settled(tide, alice)
+            return _resident(gateway.pid)
+
+        full = await fill(6)
+        assert await fill(6) - full < 10 * megabyte  # of thirty
+    async with running_gateway(server.url, log__memory_bytes=16 * megabyte) as warm:
+        assert 15 * megabyte < warm.services.log.size_bytes <= 16 * megabyte
 
 
 def _resident(pid: int) -> int:
-    with open(f"/proc/{pid}/statm") as statm:
-        return int(statm.read().split()[1]) * resource.getpagesize()
+    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * resource.getpagesize()
 
 
 @pytest.mark.usefixtures("quick_looks")
@@ -111,7 +112,10 @@ async def test_any_state_of_the_log_is_a_sound_beginning(server: RedisServer, ti
                 await wait_until(lambda: ticks(fresh) == [9, 10, 11])
                 assert resyncs(fresh) == []
             async with connected(gateway, cursor=cursors[0]) as stale:
-                await told(stale, reason="expired")
+                if state == "with deletions":  # of a marker
+                    await wait_until(lambda: ticks(stale) == list(range(2, 12)))
+                else:
+                    await told(stale, reason="expired")
 
 
 async def test_an_id_of_the_future_alerts_and_breaks_nothing(server: RedisServer, tide: Publisher) -> None:
@@ -146,8 +150,6 @@ async def test_an_id_of_the_future_alerts_and_breaks_nothing(server: RedisServer
 async def test_a_clock_that_is_wrong_by_an_hour_breaks_nothing(
     server: RedisServer, tide: Publisher, monkeypatch: pytest.MonkeyPatch, ahead_s: int
 ) -> None:
-    from gateway import consumer
-
     class WrongClock:
         monotonic = staticmethod(time.monotonic)
 
@@ -184,4 +186,4 @@ async def test_poison_is_skipped_at_the_start_and_later(server: RedisServer, tid
             assert ticks(alice) == [2, 3]
             assert resyncs(alice) == []
             assert gateway.services.metrics.poison == 2
-    assert [line["entry"] for line in lines if line["event"] == "poison_entry"][0] == poison
+    assert next(line["entry"] for line in lines if line["event"] == "poison_entry") == poison

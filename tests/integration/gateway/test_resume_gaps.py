@@ -6,7 +6,7 @@ import asyncio
 from typing import Any
 
 from publisher import Cursor, Publisher
-from tests.support.clients import Client, connected, settled
+from tests.support.clients import Client, connected, opened, settled
 from tests.support.gateway import RunningGateway, running_gateway
 from tests.support.redis_server import RedisServer
 
@@ -43,12 +43,13 @@ async def test_a_backfill_keeps_to_rights_expiry_and_collapse_keys(redis_url: st
         await tide.publish("e", "not ours", to="user:43")
         await tide.publish("e", "not our tenant's", to="user:42", tenant="acme")
         await tide.publish("e", "excluded", to="all", exclude="user:42")
-        await tide.publish("e", "over", to="all", expires_in=0.01)
+        await tide.publish("e", "over", to="all", expires_in=0.05)
         await tide.publish("e", "old price", to="all", collapse="price")
         await tide.publish("e", "new price", to="all", collapse="price")
         await tide.kick("42")
         await publish(tide, 0, 10, to="user:nobody")
         await settled(tide, witness)
+        await asyncio.sleep(0.06)  # the time that was given
         async with connected(gateway, "42", cursor=start, claims={"groups": ["g"]}) as back:
             await settled(tide, back)
             assert received(back) == ["ours", "new price"]
@@ -70,19 +71,29 @@ async def test_a_backfill_while_events_are_published_has_no_hole_and_no_repeat(r
             assert received(back) == list(range(1, 4_000))
 
 
-async def test_the_position_of_a_client_that_waits_for_older_events_is_still_the_old_one(
-    redis_url: str, tide: Publisher
-) -> None:
+async def test_a_position_given_amid_a_backfill_leaves_nothing_out(redis_url: str, tide: Publisher) -> None:
     async with running_gateway(redis_url, log__memory_entries=10) as gateway, connected(gateway, "42") as first:
         ids = await publish(tide, 0, 500)
         await settled(tide, first)
-        async with connected(gateway, "42", cursor=ids[0], welcomed=False) as back:
-            cursors = [(await back.send("ping")).data["cursor"] for _ in range(3)]
-            await settled(tide, back)
-            for cursor in cursors:
-                seen = [frame for frame in back.frames if frame.id is not None or frame.data == {"cursor": cursor}]
-                before = seen[: next(i for i, frame in enumerate(seen) if frame.id is None)]
-                assert cursor <= max([frame.id for frame in before if frame.id], default=ids[0])
+        async with opened(gateway) as back:
+            await back.post("auth", {"token": gateway.token("42"), "cursor": ids[0]})
+            pings = [await back.post("ping") for _ in range(3)]
+            await settled_after_welcome(tide, back)
+            for ping in pings:
+                cursor = (await back.reply(ping)).data["cursor"]
+                at = next(place for place, frame in enumerate(back.frames) if frame.message_id == ping)
+                before = {frame.id for frame in back.frames[:at]}
+                assert {each for each in ids[1:] if position(each) <= position(cursor)} <= before
+
+
+def position(cursor: str) -> tuple[int, int]:
+    parsed = Cursor.parse(cursor)
+    return parsed.ms, parsed.n
+
+
+async def settled_after_welcome(tide: Publisher, client: Client) -> None:
+    await client.next("welcome")
+    await settled(tide, client)
 
 
 async def test_what_was_trimmed_is_told_by_a_resync_and_live_goes_on(

@@ -1,0 +1,208 @@
+"""What the counts of a stream and of its reader say about each other."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from gateway.continuity import Continuity, StreamState
+from gateway.entry import EntryId, join_id
+
+ORIGIN: EntryId = (0, 0)
+
+
+class Stream:
+    """A stream as Redis keeps its books."""
+
+    def __init__(self) -> None:
+        self.ids: list[EntryId] = []
+        self.last = ORIGIN
+        self.added = 0
+
+    def add(self, count: int = 1) -> None:
+        for _ in range(count):
+            self.last = (self.last[0] + 1, 0)
+            self.ids.append(self.last)
+            self.added += 1
+
+    def state(self) -> StreamState:
+        return StreamState(
+            epoch="e",
+            last=self.last,
+            added=self.added,
+            length=len(self.ids),
+            first=self.ids[0] if self.ids else None,
+            newest=self.ids[-1] if self.ids else None,
+        )
+
+
+class Reader:
+    """A reader of it."""
+
+    def __init__(self, stream: Stream) -> None:
+        self.stream = stream
+        self.continuity = Continuity()
+        self.position = ORIGIN
+
+    def look(self) -> int:
+        return self.continuity.looked(self.stream.state(), self.position)
+
+    def read(self, count: int = 10_000) -> int:
+        ids = [each for each in self.stream.ids if each > self.position][:count]
+        if not ids:
+            return 0
+        self.position = ids[-1]
+        return self.continuity.took([join_id(each) for each in ids])
+
+
+def _caught_up(count: int = 10) -> tuple[Stream, Reader]:
+    stream = Stream()
+    stream.add(count)
+    reader = Reader(stream)
+    assert reader.read() == 0
+    assert reader.look() == 0
+    return stream, reader
+
+
+def test_nothing_is_missing_after_everything_was_read() -> None:
+    stream, reader = _caught_up()
+    stream.add(5)
+    assert (reader.look(), reader.read(3), reader.read(), reader.look()) == (0, 0, 0, 0)
+
+
+def test_what_was_trimmed_after_it_was_read_is_not_missing() -> None:
+    stream, reader = _caught_up()
+    stream.add(3)
+    del stream.ids[:7]
+    assert (reader.look(), reader.read(), reader.look()) == (0, 0, 0)
+    stream.ids.clear()
+    assert reader.look() == 0
+
+
+def test_entries_trimmed_unread_are_missing_at_the_first_look() -> None:
+    stream, reader = _caught_up()
+    stream.add(5)
+    del stream.ids[:12]
+    assert reader.look() == 2
+
+
+def test_entries_are_missing_where_nothing_is_left_to_read() -> None:
+    stream, reader = _caught_up()
+    stream.add(5)
+    stream.ids.clear()
+    assert reader.look() == 5
+
+
+def test_a_hole_that_was_read_across_shows_as_soon_as_its_end_was_read() -> None:
+    stream, reader = _caught_up()
+    stream.add(5)
+    del stream.ids[11:13]
+    assert reader.look() == 0
+    assert reader.read(2) == 0
+    assert reader.read(1) == 2
+
+
+def test_a_mark_in_the_midst_of_a_read_counts_what_is_before_it() -> None:
+    stream, reader = _caught_up()
+    stream.add(5)
+    del stream.ids[12]
+    reader.look()
+    stream.add(5)
+    assert reader.read() == 1
+
+
+def test_a_mark_whose_entry_is_gone_is_passed_by_the_next() -> None:
+    stream, reader = _caught_up()
+    stream.add(2)
+    reader.look()
+    del stream.ids[-1]
+    stream.add(1)
+    assert reader.read() == 1
+
+
+def test_a_log_that_has_forgotten_entries_shows_fewer_than_were_read() -> None:
+    stream, reader = _caught_up()
+    del stream.ids[-3:]
+    stream.added -= 3
+    assert reader.look() == -3
+    stream.add(1)
+    assert reader.look() == 0  # there is something to read first
+    assert reader.read() == -3
+
+
+def test_what_is_not_settled_shows_again() -> None:
+    stream, reader = _caught_up()
+    stream.add(2)
+    del stream.ids[-2]
+    reader.look()
+    assert reader.read() == 1
+    assert reader.look() == 1
+    reader.continuity.restart(stream.added)
+    assert reader.look() == 0
+
+
+class Histories(RuleBasedStateMachine):
+    """Whatever happens to a stream: a gap is told if and only if there is one."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stream = Stream()
+        self.reader = Reader(self.stream)
+        self.had: set[EntryId] = set()
+        self.missed = 0
+        self.told = 0
+
+    def _lost(self, ids: list[EntryId]) -> None:
+        self.missed += sum(each > self.reader.position for each in ids)
+
+    def _settle(self, missing: int) -> None:
+        """Do as the consumer does after a gap, or after none."""
+        if not missing:
+            return
+        assert missing > 0
+        self.told += missing
+        self.reader.continuity.restart(self.reader.continuity.count + missing)
+
+    @rule(count=st.integers(1, 5))
+    def add(self, count: int) -> None:
+        self.stream.add(count)
+
+    @rule(count=st.integers(1, 8))
+    def trim(self, count: int) -> None:
+        self._lost(self.stream.ids[:count])
+        del self.stream.ids[:count]
+
+    @precondition(lambda self: self.stream.ids)
+    @rule(data=st.data())
+    def delete(self, data: st.DataObject) -> None:
+        at = data.draw(st.integers(0, len(self.stream.ids) - 1))
+        self._lost([self.stream.ids[at]])
+        del self.stream.ids[at]
+
+    @rule(count=st.integers(1, 6))
+    def read(self, count: int) -> None:
+        self._settle(self.reader.read(count))
+
+    @rule()
+    def look(self) -> None:
+        self._settle(self.reader.look())
+
+    @rule()
+    def catch_up(self) -> None:
+        self._settle(self.reader.read())
+        self._settle(self.reader.look())
+        assert self.told == self.missed
+
+    @invariant()
+    def nothing_is_told_that_is_not_missed(self) -> None:
+        assert self.told <= self.missed
+        assert all(a < b for a, b in pairwise(self.stream.ids))
+
+
+TestHistories = Histories.TestCase
+TestHistories.settings = settings(
+    max_examples=200, stateful_step_count=30, deadline=None, suppress_health_check=list(HealthCheck)
+)
