@@ -119,10 +119,10 @@ class Connection(Subscriber):
 
     # Life.
 
-    def admit(self, now: float) -> None:
+    def admit(self) -> None:
         """The handshake was accepted without a token: wait for `auth`."""
         self.state = session.move(self.state, Move.ADMITTED)
-        self._schedule(now)
+        self._schedule()
 
     def authenticated(self, identity: Identity, cursor: str | None, now: float) -> None:
         """Enter with a verified identity; or, being in already, live on until the new token's end."""
@@ -137,7 +137,7 @@ class Connection(Subscriber):
         self.identity = identity
         self._expires_at = now + identity.expires_at - self._services.now_ms() / 1000
         self._warned = False
-        self._schedule(now)
+        self._schedule()
         if entering:
             self._enter(identity, cursor)
 
@@ -379,7 +379,7 @@ class Connection(Subscriber):
         self.socket.pause_reading()
         self._unsent = self.socket.unsent()
         self._stall_at = now + self._services.limits.stall_timeout_s
-        self._schedule(now)
+        self._schedule()
 
     def transport_resumed(self, now: float) -> None:
         """The socket takes data again."""
@@ -391,7 +391,7 @@ class Connection(Subscriber):
         else:
             self.paused = False
         self.listen()
-        self._schedule(now)
+        self._schedule()
 
     def tick(self, now: float) -> None:
         """Do what is due; the one timer of all connections calls this from `due_at` on."""
@@ -406,7 +406,7 @@ class Connection(Subscriber):
         if now >= self._ping_at and not self.paused and self.state is State.ACTIVE:
             self.socket.ping()
             self._ping_at = now + self._services.limits.ping_interval_s
-        self._schedule(now)
+        self._schedule()
 
     def _is_dead(self, now: float) -> bool:
         """Tell whether the peer has vanished, or takes nothing."""
@@ -428,7 +428,7 @@ class Connection(Subscriber):
     def _warn_at(self) -> float:
         return self._expires_at - _TOKEN_EXPIRING_BEFORE_S
 
-    def _schedule(self, now: float) -> None:
+    def _schedule(self) -> None:
         if self.state not in (State.WAITING, State.ACTIVE):
             self.due_at = _NEVER
             return

@@ -9,6 +9,7 @@ serves them all.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import fcntl
 import logging
 import random
@@ -87,6 +88,8 @@ class Server:
         self.handshaking: dict[SocketProtocol, float] = {}  # with the time of its end; in its order
         self.closing: dict[SocketProtocol, float] = {}
         self.sockets = 0
+        self.empty = asyncio.Event()  # whether there are none
+        self.empty.set()
         self._server: asyncio.Server | None = None
         self._sweeper: asyncio.TimerHandle | None = None
         self.extensions = (
@@ -114,9 +117,8 @@ class Server:
             if number and number % 64 == 0:
                 await asyncio.sleep(64 * drain_s / len(connections))
             connection.going_away(int(random.uniform(0, max(drain_s, 1.0)) * 1000))
-        deadline = self.loop.time() + _CLOSING_TIMEOUT_S
-        while self.sockets and self.loop.time() < deadline:
-            await asyncio.sleep(0.01)
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self.empty.wait(), _CLOSING_TIMEOUT_S)
         for protocol in [*self.closing, *self.handshaking]:
             protocol.abort()
         if self._sweeper is not None:
@@ -170,6 +172,7 @@ class SocketProtocol(asyncio.Protocol):
         self._transport.set_write_buffer_limits(high=_HIGH_WATER_BYTES)
         server = self._server
         server.sockets += 1
+        server.empty.clear()
         server.handshaking[self] = server.loop.time() + server.services.limits.handshake_timeout_s
 
     def data_received(self, data: bytes) -> None:
@@ -193,10 +196,12 @@ class SocketProtocol(asyncio.Protocol):
         self._core.receive_eof()
         return False
 
-    def connection_lost(self, exc: Exception | None) -> None:
+    def connection_lost(self, _exc: Exception | None) -> None:
         """The transport is gone."""
         server = self._server
         server.sockets -= 1
+        if not server.sockets:
+            server.empty.set()
         server.handshaking.pop(self, None)
         server.closing.pop(self, None)
         self._core.receive_eof()
@@ -221,6 +226,7 @@ class SocketProtocol(asyncio.Protocol):
             self._core.send_close(code, reason)
             self._flush()
             self._end_soon()
+            self.resume_reading()  # a busy or slow client's answer is to be heard
         elif self._core.state is WireState.CONNECTING:
             self.abort()
 
@@ -376,7 +382,7 @@ class SocketProtocol(asyncio.Protocol):
         self._connection = connection
         server.services.connections.add(connection)
         if identity is None:
-            connection.admit(now)
+            connection.admit()
         else:
             connection.authenticated(identity, credentials.cursor, now)
 

@@ -156,8 +156,7 @@ def _authenticator(settings: Settings) -> Authenticator:
         for name, secret in (("secret", auth.secret), ("previous_secret", auth.previous_secret))
         if secret is not None
     ]
-    for key in auth.public_keys:
-        keys.append(public_key(key) if "-----BEGIN" in key else public_key_file(Path(key)))
+    keys += [public_key(key) if "-----BEGIN" in key else public_key_file(Path(key)) for key in auth.public_keys]
     return Authenticator(
         keys=keys,
         jwks=Jwks(auth.jwks_url, lifetime_s=auth.jwks_lifetime_s) if auth.jwks_url else None,

@@ -24,4 +24,5 @@ def redis_url(url: str | None = None, *, environ: Mapping[str, str] | None = Non
         if candidate:
             return candidate
     socket = (folder or Path.cwd()) / DEV_SOCKET
-    return f"unix://{socket}" if socket.is_socket() else DEFAULT_URL
+    # Resolved: where the path is too long for a socket, it is a link to a shorter one.
+    return f"unix://{socket.resolve()}" if socket.is_socket() else DEFAULT_URL

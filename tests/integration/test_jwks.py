@@ -175,9 +175,7 @@ async def test_owner_task_ends_while_a_fetch_hangs(provider: Provider, jwks: Jwk
     provider.gate.set()
 
 
-async def test_keys_are_not_fetched_by_a_connection(
-    provider: Provider, verifier: Authenticator, jwks: Jwks
-) -> None:
+async def test_keys_are_not_fetched_by_a_connection(provider: Provider, verifier: Authenticator, jwks: Jwks) -> None:
     await jwks.refresh()
     for number in range(100):
         claims = {**CLAIMS, "sub": str(number)}
@@ -216,9 +214,7 @@ async def test_key_set_is_fetched_for_a_token_without_key_id_when_there_is_none_
     assert await verifier.authenticate(token(OLD, None), NOW)
 
 
-async def test_unknown_keys_cause_one_fetch_a_minute(
-    provider: Provider, verifier: Authenticator, clock: Clock
-) -> None:
+async def test_unknown_keys_cause_one_fetch_a_minute(provider: Provider, verifier: Authenticator, clock: Clock) -> None:
     for number in range(20):
         with pytest.raises(AuthError):
             await verifier.authenticate(token(NEW, f"forged-{number}"), NOW)
@@ -232,9 +228,7 @@ async def test_unknown_keys_cause_one_fetch_a_minute(
 
 async def test_concurrent_callers_share_one_fetch(provider: Provider, verifier: Authenticator) -> None:
     provider.gate.clear()
-    logins = [
-        asyncio.create_task(verifier.authenticate(token(OLD, "old"), NOW), name="login") for _ in range(50)
-    ]
+    logins = [asyncio.create_task(verifier.authenticate(token(OLD, "old"), NOW), name="login") for _ in range(50)]
     await wait_until(lambda: len(provider.requests) == 1)
     provider.gate.set()
     identities = await asyncio.gather(*logins)
@@ -242,9 +236,7 @@ async def test_concurrent_callers_share_one_fetch(provider: Provider, verifier: 
     assert len(provider.requests) == 1
 
 
-async def test_caller_who_leaves_does_not_take_the_fetch_away(
-    provider: Provider, verifier: Authenticator
-) -> None:
+async def test_caller_who_leaves_does_not_take_the_fetch_away(provider: Provider, verifier: Authenticator) -> None:
     provider.gate.clear()
     leaving, staying = (
         asyncio.create_task(verifier.authenticate(token(OLD, "old"), NOW), name="login") for _ in range(2)

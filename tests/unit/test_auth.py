@@ -68,9 +68,7 @@ def b64(data: bytes | str) -> str:
     return base64.urlsafe_b64encode(data.encode() if isinstance(data, str) else data).rstrip(b"=").decode()
 
 
-def sign(
-    header: str | bytes, payload: str | bytes, secret: str | bytes = SECRET, digest: str = "sha256"
-) -> str:
+def sign(header: str | bytes, payload: str | bytes, secret: str | bytes = SECRET, digest: str = "sha256") -> str:
     """Sign any bytes, well-formed or not."""
     signed = f"{b64(header)}.{b64(payload)}"
     key = secret.encode() if isinstance(secret, str) else secret
@@ -223,8 +221,7 @@ def test_lifetime_without_time_of_issue_is_capped_from_now() -> None:
     verifier = authenticator(max_lifetime_s=3_600, leeway_s=0)
     assert verifier.verify(forge(without("iat")), NOW)
     assert (
-        reason(authenticator(max_lifetime_s=3_600, leeway_s=0), forge(without("iat")), NOW - 1)
-        == "lifetime_too_long"
+        reason(authenticator(max_lifetime_s=3_600, leeway_s=0), forge(without("iat")), NOW - 1) == "lifetime_too_long"
     )
 
 
@@ -618,9 +615,7 @@ def test_setting_of_the_previous_secret_is_named() -> None:
     assert setting_of(lambda: hmac_key("short", setting="auth.previous_secret")) == "auth.previous_secret"
 
 
-@pytest.mark.parametrize(
-    "pem", [public_pem(RSA), private_pem(RSA), public_pem(P256), "  " + public_pem(ED25519)]
-)
+@pytest.mark.parametrize("pem", [public_pem(RSA), private_pem(RSA), public_pem(P256), "  " + public_pem(ED25519)])
 def test_pem_is_refused_as_a_secret(pem: str) -> None:
     assert setting_of(lambda: hmac_key(pem)) == "auth.secret"
 
@@ -796,9 +791,7 @@ def test_unusable_key_of_a_set_is_skipped(unusable: object) -> None:
     assert [key.kid for key in jwks_keys({"keys": [unusable, good]})] == ["good"]
 
 
-@pytest.mark.parametrize(
-    "document", [None, [], {}, {"keys": {}}, {"keys": []}, {"keys": [{"kty": "oct"}]}, "keys"]
-)
+@pytest.mark.parametrize("document", [None, [], {}, {"keys": {}}, {"keys": []}, {"keys": [{"kty": "oct"}]}, "keys"])
 def test_document_without_usable_keys_is_refused(document: object) -> None:
     with pytest.raises(ValueError):
         jwks_keys(document)

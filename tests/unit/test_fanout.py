@@ -489,7 +489,7 @@ def test_who_keeps_up_goes_without_nothing(options: dict[str, str]) -> None:
     "pads",
     [
         pytest.param([event([number, PAD]) for number in range(20)], id="one run"),
-        pytest.param([event([number, PAD], **{"exclude": "tag:x"}) for number in range(20)], id="twenty runs"),
+        pytest.param([event([number, PAD], exclude="tag:x") for number in range(20)], id="twenty runs"),
         pytest.param([event([99, ""], "user:9"), *(event([n, PAD]) for n in range(20))], id="a run behind another"),
         pytest.param([event([number, PAD * 9]) for number in range(20)], id="large frames"),
     ],
@@ -553,7 +553,13 @@ def test_read_that_is_larger_than_memory_reaches_who_keeps_up() -> None:
 def test_order_has_its_place_between_events() -> None:
     scene = Scene()
     one = scene.receiver("all", "group:a")
-    scene.obey = lambda _order: one.take(b"".join(one.outbox)) or one.outbox.clear() or scene.hub.remove_all(one)
+
+    def close(_order: Entry) -> None:
+        one.take(b"".join(one.outbox))
+        one.outbox.clear()
+        scene.hub.remove_all(one)
+
+    scene.obey = close
     scene.deliver(event(1, "group:a"), event({}, kind=b"control"), event(2, "group:a"))
     assert one.received == [1]
 

@@ -57,9 +57,7 @@ def test_other_tokens_are_not_hit_by_a_token_id(other: Identity) -> None:
         (None, True),
     ],
 )
-def test_user_revocation_hits_what_was_issued_up_to_the_end_of_its_second(
-    issued_at: float | None, hit: bool
-) -> None:
+def test_user_revocation_hits_what_was_issued_up_to_the_end_of_its_second(issued_at: float | None, hit: bool) -> None:
     revocations = Revocations()
     revocations.add_user("default", "42", 100_500, FOREVER)
     assert revocations.is_revoked(token(issued_at=issued_at)) is hit

@@ -70,7 +70,7 @@ async def test_replies_that_are_cut_anywhere_cost_nothing(proxy: Proxy, tide: Pu
     rng = random.Random(seed)
     async with running_gateway(proxy.url, log__read_count=50) as gateway, connected(gateway) as alice:
         async with ticker.going_on(0):
-            for _ in range(25):
+            for _ in range(12):
                 proxy.cut_after(rng.randrange(1, 20_000))
                 await wait_until(lambda: not proxy.cut_is_due)
         await settled(tide, alice)
@@ -84,7 +84,7 @@ async def test_connections_that_end_under_uvloop_cost_nothing(proxy: Proxy, tide
     rng = random.Random(1)
     async with GatewayProcess(proxy.url) as gateway, connected(gateway) as alice:
         async with ticker.going_on(0):
-            for _ in range(8):
+            for _ in range(6):
                 proxy.cut_after(rng.randrange(1, 2_000))
                 await wait_until(lambda: not proxy.cut_is_due)
                 proxy.cut()

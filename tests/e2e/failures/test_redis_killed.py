@@ -82,6 +82,7 @@ async def test_a_killed_redis_is_noticed_by_every_instance_and_serves_them_all_a
         assert ticks(alice) == ticks(bob)
 
 
+@pytest.mark.usefixtures("quick_looks")
 async def test_a_log_that_came_back_shorter_is_another_log() -> None:
     with RedisServer() as server:
         async with (
@@ -104,6 +105,7 @@ async def test_a_log_that_came_back_shorter_is_another_log() -> None:
             await _goes_on_in_one_new_epoch(ticker, (one, other), (alice, bob), old)
 
 
+@pytest.mark.usefixtures("quick_looks")
 async def test_a_promoted_replica_that_had_not_got_everything_is_another_log() -> None:
     with RedisServer(repl_diskless_sync_delay=0) as master, RedisServer() as replica:
         async with (
@@ -129,6 +131,7 @@ async def test_a_promoted_replica_that_had_not_got_everything_is_another_log() -
             await _goes_on_in_one_new_epoch(ticker, (one, other), (alice, bob), old)
 
 
+@pytest.mark.usefixtures("quick_looks")
 async def test_a_shorter_log_is_noticed_although_it_has_grown_again() -> None:
     """New entries came before the first look: the last id alone shows nothing."""
     with RedisServer() as server:

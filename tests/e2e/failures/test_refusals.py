@@ -157,6 +157,7 @@ async def test_events_arrive_by_a_replica(monkeypatch: pytest.MonkeyPatch) -> No
                 assert resyncs(alice) == []
 
 
+@pytest.mark.usefixtures("quick_looks")
 async def test_a_group_that_was_lost_is_made_again_as_soon_as_there_is_memory(
     server: RedisServer, tide: Publisher
 ) -> None:

@@ -110,7 +110,7 @@ async def test_a_start_that_is_stopped_leaves_no_lease(server: RedisServer, prox
 
 @pytest.mark.parametrize("way", ["killed", "silent"])
 async def test_a_gateway_without_redis_stops_in_good_order(server: RedisServer, proxy: Proxy, way: str) -> None:
-    async with GatewayProcess(proxy.url, redis__timeout_s=2) as gateway, connected(gateway) as alice:
+    async with GatewayProcess(proxy.url, redis__timeout_s=1) as gateway, connected(gateway) as alice:
         await alice.send("join_group", {"group_id": "ops"})
         server.kill() if way == "killed" else proxy.silence()
         sending = await alice.post("send_message", {"group_id": "ops", "content": "anybody?"})
@@ -120,7 +120,7 @@ async def test_a_gateway_without_redis_stops_in_good_order(server: RedisServer, 
         began = time.monotonic()
         assert (await alice.closed())[0] == 1012
         assert await gateway.wait() == 0
-        assert time.monotonic() - began < 8
+        assert time.monotonic() - began < 6
         assert "Traceback" not in gateway.log
 
 

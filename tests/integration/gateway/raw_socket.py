@@ -76,6 +76,8 @@ class RawSocket:
                 self.response = event
             else:
                 self._take(event)
+        with contextlib.suppress(ConnectionError):
+            await self.send(b"".join(self._protocol.data_to_send()))  # the answer to a close
         return len(data)
 
     async def read_until_end(self) -> None:

@@ -98,7 +98,7 @@ async def test_a_slow_but_steady_reader_is_kept_and_misses_nothing(redis_url: st
     ):
         await flood(tide, 400)
         await wait_until(lambda: paused(gateway))
-        end = asyncio.get_running_loop().time() + 3.5
+        end = asyncio.get_running_loop().time() + 2.5
         while asyncio.get_running_loop().time() < end:  # well beyond the stall timeout
             await slow.read(32_768)
             await asyncio.sleep(0.05)
@@ -149,20 +149,15 @@ async def test_who_falls_out_of_memory_is_closed_with_1013_and_can_resume(
 ) -> None:
     async with running_gateway(redis_url, **settings) as gateway:
         async with raw_socket(gateway, gateway.token("slow"), receive_buffer=_LITTLE) as slow:
-            await flood(tide, 1_500)
+            await flood(tide, 300)
             await wait_until(lambda: paused(gateway))
             await slow.read_until_end()
             assert slow.close_code == 1013
         had = numbers(slow)
         assert had == list(range(len(had)))
-        async with connected(
-            gateway, "slow", cursor=slow.pushes[-1].id
-        ) as back:  # from the stream, if it is not too much
+        async with connected(gateway, "slow", cursor=slow.pushes[-1].id) as back:  # from the stream
             await settled(tide, back)
-            if back.of_type("resync"):
-                assert back.of_type("resync")[0].data["reason"] == "too_far"
-            else:
-                assert [data[0] for _, data in back.events] == list(range(len(had), 1_500))
+            assert [data[0] for _, data in back.events] == list(range(len(had), 300))
 
 
 async def test_what_is_low_is_left_out_while_lagging_and_only_then(gateway: RunningGateway, tide: Publisher) -> None:
