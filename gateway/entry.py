@@ -114,7 +114,7 @@ class Entry:
     @property
     def size(self) -> int:
         """Bytes of memory it takes, roughly, its frame included."""
-        return _OVERHEAD + _OVERHEAD_PER_ADDRESS * len(self.to) + 2 * len(self.data)
+        return footprint(1, len(self.to), len(self.data))
 
     @property
     def position(self) -> EntryId:
@@ -124,6 +124,11 @@ class Entry:
     def excludes(self, addresses: dict[str, int]) -> bool:
         """Tell whether one of `addresses` is excluded."""
         return self.options is not None and any(address in addresses for address in self.options.exclude)
+
+
+def footprint(entries: int, addresses: int, data_bytes: int) -> int:
+    """Return how much memory entries take together: objects, index, data, and the frames made of it."""
+    return _OVERHEAD * entries + _OVERHEAD_PER_ADDRESS * addresses + 2 * data_bytes
 
 
 def split_id(entry_id: bytes) -> EntryId:
@@ -173,10 +178,7 @@ class EntryDecoder:
             tenant_name = self._tenants[tenant]
         except KeyError:
             tenant_name = self._tenant(entry_id, tenant)
-        try:
-            addresses = self._audiences[to]
-        except KeyError:
-            addresses = self._audience(entry_id, to)
+        addresses = self._audiences.get(to) or self._audience(entry_id, to)  # often new: no exception
         return Entry(entry_id, self._partition, tenant_name, addresses, event, message_id, data, options)
 
     def _tenant(self, entry_id: bytes, raw: bytes) -> str:

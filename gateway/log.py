@@ -18,7 +18,7 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from gateway.entry import Entry, EntryId, split_id
+from gateway.entry import Entry, EntryId, footprint, split_id
 from publisher.cursor import Cursor
 
 Chain = list[int]
@@ -119,12 +119,13 @@ class Log:
         if not entries:
             return
         seq = self.head
-        size = 0
+        data_bytes = addresses = 0
         partition = self.partitions[entries[0].partition]
         for entry in entries:
             seq += 1
             entry.seq = seq
-            size += entry.size
+            data_bytes += len(entry.data)
+            addresses += len(entry.to)
             options = entry.options
             if options is not None:
                 if options.control:  # orders are never replayed
@@ -142,7 +143,7 @@ class Log:
         self._entries.extend(entries)
         partition.chain.extend(range(self.head + 1, seq + 1))
         self.head = seq
-        self._bytes += size
+        self._bytes += footprint(len(entries), addresses, data_bytes)
         partition.last = entries[-1].position
         self._evict(now_ms)
 
@@ -161,11 +162,13 @@ class Log:
 
     def _evict(self, now_ms: int) -> None:
         """Let go of the oldest entries while there are too many, too much, or too old ones."""
-        first = self.base
+        first = max(self.base, self.head + 1 - self._max_entries)
         taken = self._bytes
-        while first < self.head and (self.head - first >= self._max_entries or taken > self._max_bytes):
-            taken -= self.entry(first).size
-            first += 1
+        if taken > self._max_bytes:
+            first = self.base
+            while first < self.head and (self.head - first >= self._max_entries or taken > self._max_bytes):
+                taken -= self.entry(first).size
+                first += 1
         # By the log's own clock where it lags behind ours, so that a warm start keeps what the stream had kept.
         horizon = min(self._entries[-1].position[0], now_ms) - self._retention_ms
         while first < self.head and self.entry(first).position[0] < horizon:
