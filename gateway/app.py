@@ -100,8 +100,8 @@ class Application:
         services = self.parts.services
         # 2. The lease: nobody else is this instance.
         lease = Lease(redis, settings.instance_id)
+        stack.push_async_callback(_give_back, lease)  # first: a start that is cancelled may have it without knowing
         await self._take(lease)
-        stack.push_async_callback(_give_back, lease)
         # 3. Consumers, and whatever else runs by itself.
         stack.push_async_callback(services.publisher.aclose)
         stack.push_async_callback(services.tasks.cancel)

@@ -21,10 +21,8 @@ from gateway.embedded import embedded_redis, running_server
 from gateway.errors import ConfigError
 from gateway.settings import Settings, load
 
-REDIS_URL_NAME: Final = "redis.url"
-
 _SECRET_NAME: Final = "secret"
-_NOTE_NAME: Final = "running.json"
+_NOTES_NAME: Final = "running"
 _NOTED: Final = ("listen", "redis", "auth", "log")
 
 
@@ -53,18 +51,24 @@ def noted(settings: Settings, port: int) -> Iterator[None]:
     if settings.mode != "dev":
         yield
         return
-    folder = settings.state_dir
-    folder.mkdir(parents=True, exist_ok=True)
+    notes = settings.state_dir / _NOTES_NAME
+    notes.mkdir(parents=True, exist_ok=True)
+    _forget_the_dead(notes)
     sections = {name: _plain(getattr(settings, name)) for name in _NOTED}
     sections["listen"]["port"] = port
-    _write_private(folder / _NOTE_NAME, json.dumps({"pid": os.getpid(), "settings": sections}))
-    _write_private(folder / REDIS_URL_NAME, settings.redis_url)
+    own = (notes / f"{os.getpid()}.json", redis_url_file(settings))
+    _write_private(own[0], json.dumps(sections))
+    _write_private(own[1], settings.redis_url)
     try:
         yield
     finally:
-        if _noted_pid(folder) == os.getpid():  # else another gateway runs from this folder as well
-            (folder / _NOTE_NAME).unlink(missing_ok=True)
-            (folder / REDIS_URL_NAME).unlink(missing_ok=True)
+        for path in own:
+            path.unlink(missing_ok=True)
+
+
+def redis_url_file(settings: Settings) -> Path:
+    """Return the file that holds the Redis URL of this process's gateway while it is noted, password included."""
+    return settings.state_dir / _NOTES_NAME / f"{os.getpid()}.redis"
 
 
 def tool_settings(config: Path | None) -> Settings:
@@ -77,13 +81,12 @@ def tool_settings(config: Path | None) -> Settings:
     if config is None and settings.mode == "production" and settings.auth.secret is None:
         with contextlib.suppress(ConfigError):  # such as a host that dev mode refuses
             candidate = load(mode="dev")
-            if (candidate.state_dir / _SECRET_NAME).exists() or _read_note(candidate.state_dir):
+            if (candidate.state_dir / _SECRET_NAME).exists() or _newest_note(candidate.state_dir):
                 settings = candidate
     if settings.mode != "dev":
         return settings
-    note = _read_note(settings.state_dir)
-    if note:
-        settings = load(config, **{**note["settings"], "mode": "dev"})
+    if note := _newest_note(settings.state_dir):
+        settings = load(config, **{**note, "mode": "dev"})
     if settings.redis.url is None and (url := running_server(settings.state_dir)):
         settings = _with_redis(settings, url)
     return _with_secret(settings)
@@ -128,13 +131,27 @@ def _plain(section: BaseModel) -> dict[str, Any]:
     return {name: value.get_secret_value() if isinstance(value, SecretStr) else value for name, value in values.items()}
 
 
-def _read_note(folder: Path) -> dict[str, Any]:
+def _newest_note(state_dir: Path) -> dict[str, Any]:
+    """Return what the gateway noted that was started last, of those that run; nothing where none does."""
+    with contextlib.suppress(OSError, ValueError):  # it may end while we look
+        alive = [path for path in (state_dir / _NOTES_NAME).glob("*.json") if _is_alive(path)]
+        note = json.loads(max(alive, key=lambda path: path.stat().st_mtime_ns).read_text())
+        return note if isinstance(note, dict) else {}
+    return {}
+
+
+def _forget_the_dead(notes: Path) -> None:
+    for path in notes.iterdir():
+        if not _is_alive(path):
+            path.unlink(missing_ok=True)
+
+
+def _is_alive(note: Path) -> bool:
+    """Tell whether the process runs whose id is a note's name."""
     try:
-        note = json.loads((folder / _NOTE_NAME).read_text())
-        return note if isinstance(note["pid"], int) and isinstance(note["settings"], dict) else {}
-    except (OSError, ValueError, KeyError, TypeError):
-        return {}
-
-
-def _noted_pid(folder: Path) -> int | None:
-    return _read_note(folder).get("pid")
+        os.kill(int(note.name.partition(".")[0]), 0)
+    except PermissionError:
+        return True
+    except (OSError, ValueError, OverflowError):
+        return False
+    return True

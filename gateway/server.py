@@ -314,7 +314,9 @@ class SocketProtocol(asyncio.Protocol):
 
     def _on_request(self, request: Request) -> None:
         path, query = handshake.split_path(request.path)
-        if path == handshake.HEALTH_PATH:
+        if getattr(request, "method", "GET") != "GET":  # before 16.0, websockets refuses them itself
+            self._respond(HTTPStatus.METHOD_NOT_ALLOWED, None, ("Allow", "GET"))
+        elif path == handshake.HEALTH_PATH:
             self._respond(HTTPStatus.OK, {"status": "ok", "instance": self._server.services.instance_id})
         elif path == handshake.READY_PATH:
             unready = self._server.options.unready()
@@ -407,9 +409,9 @@ class SocketProtocol(asyncio.Protocol):
             ("WWW-Authenticate", 'Bearer error="invalid_token"'),  # RFC 6750, section 3
         )
 
-    def _respond(self, status: HTTPStatus, body: dict[str, Any], *headers: tuple[str, str]) -> None:
-        """Answer with JSON instead of an upgrade, and end the connection."""
-        content = orjson.dumps(body)
+    def _respond(self, status: HTTPStatus, body: dict[str, Any] | None, *headers: tuple[str, str]) -> None:
+        """Answer with JSON, or without a body, instead of an upgrade, and end the connection."""
+        content = orjson.dumps(body) if body is not None else b""
         fields = Headers(
             [
                 ("Content-Type", "application/json"),

@@ -87,7 +87,7 @@ class StreamReader:
         )
 
     async def _run(self, sha: bytes, source: bytes) -> Any:
-        operands = (2, self._stream, self._epoch, new_epoch(), self._group)
+        operands = (2, self._stream, self._epoch, new_epoch(), self._group, self._consumer)
         try:
             return await self._call("EVALSHA", sha, *operands)
         except NoScriptError:
@@ -119,6 +119,7 @@ class StreamReader:
             await self._call("XGROUP", "CREATE", self._stream, self._group, join_id(after), *position)
         except ResponseError as error:
             raise (GroupMissing() if "key to exist" in str(error) else error) from None
+        # Redis 7.0 makes it only when a read brings something, and a group without any is taken for abandoned.
         await self._call("XGROUP", "CREATECONSUMER", self._stream, self._group, self._consumer)
 
     async def read_group(self, count: int, block_ms: int) -> list[RawEntry]:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import unquote
 
-from gateway.dev import REDIS_URL_NAME
+from gateway.dev import redis_url_file
 from gateway.embedded import SOCKET_NAME
 from gateway.errors import ConfigError
 from gateway.settings import Settings
@@ -98,7 +98,7 @@ def _publisher_options(settings: Settings) -> str:
         return options
     if without_password(url) == url:
         return f"{options} --redis {shlex.quote(url)}"
-    return f'{options} --redis "$(cat {shlex.quote(str(settings.state_dir / REDIS_URL_NAME))})"'
+    return f'{options} --redis "$(cat {shlex.quote(str(redis_url_file(settings)))})"'
 
 
 def _resolved(url: str) -> str:

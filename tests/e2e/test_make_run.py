@@ -76,8 +76,8 @@ class Clone:
 
     def left_behind(self) -> list[str]:
         """Return what of a run is still there."""
-        names = {path.name for path in (self.folder / ".tidegate").iterdir()}
-        return sorted(names & {"redis.sock", "running.json", "redis.url"})
+        state = self.folder / ".tidegate"
+        return sorted(path.name for path in [*state.glob("*.sock"), *state.glob("running/*")])
 
 
 @pytest.fixture
@@ -232,6 +232,7 @@ async def test_two_gateways_share_the_server_and_the_last_one_stops_it(clone):
         second.signal(signal.SIGTERM)
         assert await second.ended() == 0
     assert not clone.server_answers
+    assert clone.left_behind() == []
 
 
 async def test_a_port_in_use_is_said_in_one_line(clone, redis_url):
@@ -316,13 +317,10 @@ async def test_dev_mode_listens_on_loopback_only(clone):
 async def test_what_it_keeps_is_for_its_owner_only(clone):
     async with clone.serve() as gateway:
         await greeted(gateway)
-        modes = {path.name: path.stat().st_mode & 0o077 for path in (clone.folder / ".tidegate").iterdir()}
-    assert {name: modes[name] for name in ("secret", "running.json", "redis.url", "redis.sock")} == {
-        "secret": 0,
-        "running.json": 0,
-        "redis.url": 0,
-        "redis.sock": 0,
-    }
+        state = clone.folder / ".tidegate"
+        kept = [state / "secret", state / "redis.sock", *(state / "running").iterdir()]
+        assert len(kept) == 4
+        assert [path.stat().st_mode & 0o077 for path in kept] == [0, 0, 0, 0]
 
 
 async def test_production_greets_nobody(redis_url):

@@ -172,4 +172,10 @@ async def test_dev_mode_has_one_server_and_greets_once(tmp_path):
             supervisor.signal(signal.SIGINT)
             assert (await client.closed())[0] == 1012
         assert await supervisor.ended() == 0
-    assert sorted(path.name for path in (tmp_path / ".tidegate").iterdir()) == ["redis", "redis.lock", "secret"]
+    assert sorted(path.name for path in (tmp_path / ".tidegate").iterdir()) == [
+        "redis",
+        "redis.lock",
+        "running",
+        "secret",
+    ]
+    assert list((tmp_path / ".tidegate" / "running").iterdir()) == []

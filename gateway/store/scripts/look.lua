@@ -1,6 +1,7 @@
 -- Look at a log, and make it if it is not there.
 --
--- KEYS[1] stream   KEYS[2] epoch   ARGV[1] an epoch's name, should the log have none   ARGV[2] the reader's group
+-- KEYS[1] stream   KEYS[2] epoch   ARGV[1] an epoch's name, should the log have none
+-- ARGV[2] the reader's group   ARGV[3] its consumer
 --
 -- Returns {epoch, last id, entries ever added, length, first id or '', newest id or ''}.
 -- Writes nothing where nothing is missing, so that it works on a server that is read-only. A stream that is not
@@ -13,6 +14,7 @@ if not there or not epoch then
 end
 if not there then
   redis.call('XGROUP', 'CREATE', KEYS[1], ARGV[2], '0', 'MKSTREAM')
+  redis.call('XGROUP', 'CREATECONSUMER', KEYS[1], ARGV[2], ARGV[3])
 end
 local found = {}
 local info = redis.call('XINFO', 'STREAM', KEYS[1])

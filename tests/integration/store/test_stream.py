@@ -184,6 +184,14 @@ class TestGroup:
         with pytest.raises(ResponseError, match="WRONGTYPE"):
             await reader.set_position((0, 0), 0)
 
+    async def test_it_has_its_consumer_from_the_beginning(self, redis: Redis, reader: StreamReader) -> None:
+        await reader.look()
+        await reader.set_position((0, 0), 0)
+        assert [consumer["name"] for consumer in await redis.xinfo_consumers(STREAM, "gw:a")] == [b"a"]
+        await redis.xgroup_destroy(STREAM, "gw:a")
+        await reader.set_position((0, 0), 0)
+        assert [consumer["name"] for consumer in await redis.xinfo_consumers(STREAM, "gw:a")] == [b"a"]
+
 
 async def _blocked(redis: Redis) -> bool:
     return bool((await redis.info("clients"))["blocked_clients"])

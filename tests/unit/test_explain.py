@@ -1,0 +1,108 @@
+"""The verdict: why an event did or did not reach a receiver, as the log and the receiver know it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from gateway.entry import Entry
+from gateway.explain import verdict
+from gateway.fanout import Fanout
+from gateway.hub import Hub
+from gateway.log import Log
+from gateway.wire.v1 import TextWire
+from tests.support.entries import EPOCH, Source
+from tests.support.transport import Receiver
+
+
+class Scene:
+    """A gateway's core with one receiver of `all` and `user:42`."""
+
+    def __init__(self) -> None:
+        self.log = Log(partitions=1, retention_ms=10**12, max_entries=100, max_bytes=10**9)
+        self.log.reset(0, EPOCH, (0, 0))
+        self.hub = Hub()
+        self.fanout = Fanout(self.log, self.hub, obey=lambda _order: None)
+        self.source = Source()
+        self.wire = TextWire(lambda _partition: EPOCH, lambda _poison: None)
+        self.one = Receiver(self.fanout, self.wire)
+        self.join("all", "user:42")
+
+    def join(self, *addresses: str) -> None:
+        for address in addresses:
+            self.hub.add(self.one, address, self.fanout.position)
+
+    def deliver(self, **spec: Any) -> Entry:
+        entry = self.source.entry(**spec)
+        self.fanout.deliver([entry], now_ms=1_000)
+        return entry
+
+    def verdict(self, entry: Entry) -> str:
+        return verdict(self.log, self.one, entry)
+
+
+@pytest.fixture
+def scene() -> Scene:
+    return Scene()
+
+
+@pytest.mark.parametrize(
+    ("to", "way"), [("all", "all"), (["user:42", "user:43"], "user:42"), (["user:42", "all"], "user:42, all")]
+)
+def test_sent_event_names_its_way(scene: Scene, to: Any, way: str) -> None:
+    assert scene.verdict(scene.deliver(to=to)) == f"sent, by way of {way}"
+
+
+def test_event_for_others_is_not_addressed(scene: Scene) -> None:
+    assert scene.verdict(scene.deliver(to=["user:43", "group:a"])).startswith("not addressed")
+
+
+def test_excluded_event_names_what_excludes(scene: Scene) -> None:
+    assert scene.verdict(scene.deliver(exclude=["user:42", "tag:x"])) == "excluded by user:42"
+
+
+def test_event_from_before_the_join_is_too_early(scene: Scene) -> None:
+    entry = scene.deliver(to="group:a")
+    scene.join("group:a")
+    assert scene.verdict(entry).startswith("too early: it joined group:a after the event")
+
+
+def test_event_that_came_by_another_address_is_not_too_early(scene: Scene) -> None:
+    entry = scene.deliver(to=["group:a", "all"])
+    scene.join("group:a")
+    assert scene.verdict(entry).startswith("sent")
+
+
+def test_poison_is_not_sent(scene: Scene) -> None:
+    assert scene.verdict(scene.deliver(text=b"{")) == "not sent: the event's payload is not JSON"
+
+
+def test_event_that_a_slow_socket_waits_for_is_not_sent_yet(scene: Scene) -> None:
+    scene.one.pause(scene.fanout.position)
+    assert scene.verdict(scene.deliver()).startswith("not yet")
+
+
+def test_event_from_before_the_pause_was_sent(scene: Scene) -> None:
+    entry = scene.deliver()
+    scene.one.pause(scene.fanout.position)
+    assert scene.verdict(entry).startswith("sent")
+
+
+def test_waiting_event_is_sent_after_the_pause(scene: Scene) -> None:
+    scene.one.pause(scene.fanout.position)
+    entry = scene.deliver()
+    scene.one.resume(scene.log, now_ms=1_000)
+    assert scene.verdict(entry).startswith("sent")
+
+
+@pytest.mark.parametrize(
+    ("options", "note"),
+    [
+        ({"expires_at": 2_000}, "may have expired"),
+        ({"priority": "low"}, "low priority"),
+        ({"collapse": "k"}, "newer one of its collapse key"),
+    ],
+)
+def test_what_might_have_kept_it_is_noted(scene: Scene, options: dict[str, Any], note: str) -> None:
+    assert note in scene.verdict(scene.deliver(**options))
