@@ -141,12 +141,11 @@ def layer_of(module: str) -> int | None:
     return None if package in {"gateway", ""} else layer_of(package)
 
 
-def docstring_lines(node: ast.AST) -> int:
-    body = getattr(node, "body", [])
-    if body and isinstance(body[0], ast.Expr) and isinstance(body[0].value, ast.Constant):
-        if isinstance(body[0].value.value, str):
-            return (body[0].end_lineno or 0) - body[0].lineno + 1
-    return 0
+def docstring_lines(function: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
+    if ast.get_docstring(function) is None:
+        return 0
+    docstring = function.body[0]
+    return (docstring.end_lineno or 0) - docstring.lineno + 1
 
 
 # The rules
@@ -157,7 +156,7 @@ def test_every_module_has_a_layer(module: str) -> None:
     assert layer_of(module) is not None
 
 
-@pytest.mark.parametrize("module", [name for name in LAYERS])
+@pytest.mark.parametrize("module", list(LAYERS))
 def test_every_name_in_the_table_is_a_module(module: str) -> None:
     assert module in MODULES
 

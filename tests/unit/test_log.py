@@ -309,7 +309,9 @@ def test_cursor_of_a_partition_that_is_not_there_is_unknown() -> None:
     assert log_of(2).locate("1-0.2.e12") == Unknown("unknown_cursor")
 
 
-@pytest.mark.parametrize("text", ["", ",", "1-0", "1-0.0.e10,", "x", "-1-0.0.e10", "1-0.0.e10 ", "1-0.0.", "\u0661-0.0.e10"])
+@pytest.mark.parametrize(
+    "text", ["", ",", "1-0", "1-0.0.e10,", "x", "-1-0.0.e10", "1-0.0.e10 ", "1-0.0.", "\u0661-0.0.e10"]
+)
 def test_what_is_no_cursor_is_refused(text: str) -> None:
     with pytest.raises(ValueError):
         log_of().locate(text)

@@ -45,3 +45,4 @@ def quick_looks(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let gateways of this process compare more often than once a second, for tests in which that finds nothing."""
     monkeypatch.setattr(consumer, "_LOOK_EVERY_S", 0.1)
     monkeypatch.setattr(consumer, "_BLOCK_MS", 100)
+    monkeypatch.setattr(consumer, "_WITHOUT_GROUP_S", 0.3)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
@@ -10,7 +11,7 @@ import redis
 
 from publisher import Publisher
 from publisher.cursor import Cursor
-from publisher.keys import epoch, stream
+from publisher.keys import epoch, partition_of, stream
 from tests.e2e.failures.scene import Ticker, compared, resyncs, ticks, told
 from tests.support.clients import connected, settled
 from tests.support.gateway import GatewayProcess, RunningGateway, running_gateway
@@ -78,6 +79,35 @@ async def test_clients_are_told_that_the_log_is_another_one(server: RedisServer,
         ticker.check(bob)
         assert len(resyncs(alice)) == len(resyncs(bob)) == 1
         assert {gateway.services.log.partitions[0].epoch for gateway in (one, other)} == {Cursor.parse(new).epoch}
+
+
+@pytest.mark.usefixtures("quick_looks")
+async def test_one_partition_that_is_lost_leaves_the_others_as_they_are(server: RedisServer) -> None:
+    users = ["user:1", "user:2", "user:3", "user:4"]
+    assert {partition_of(user, 2) for user in users} == {0, 1}
+    async with (
+        Publisher(server.url, partitions=2) as tide,
+        running_gateway(server.url, log__partitions=2) as gateway,
+        contextlib.AsyncExitStack() as stack,
+    ):
+        clients = [await stack.enter_async_context(connected(gateway, user[5:])) for user in users]
+        tickers = [Ticker(tide, user) for user in users]
+        for ticker in tickers:
+            await ticker.tick(5)
+        await wait_until(lambda: all(len(ticks(client)) == 5 for client in clients))
+        epochs = [partition.epoch for partition in gateway.services.log.partitions]
+        with server.client() as client:
+            client.delete(stream(1))
+        await told(*clients, reason="epoch", within_s=2)
+        now = [partition.epoch for partition in gateway.services.log.partitions]
+        assert (now[0] == epochs[0], now[1] == epochs[1]) == (True, False)
+        for ticker in tickers:
+            await ticker.tick(5)
+        await wait_until(lambda: all(len(ticks(client)) == 10 for client in clients))
+        await compared(gateway)
+        for ticker, client in zip(tickers, clients, strict=True):
+            ticker.check(client)
+            assert len(resyncs(client)) == 1
 
 
 async def test_another_epoch_is_noticed_within_about_a_second(

@@ -12,7 +12,6 @@ import pytest
 import redis
 from structlog.testing import capture_logs
 
-from gateway import consumer
 from publisher import Publisher
 from publisher.keys import stream
 from tests.e2e.failures.scene import EVENT, Ticker, compared, ready, resyncs, ticks, unready_with
@@ -121,9 +120,8 @@ async def test_the_log_is_read_on_while_writes_are_refused(server: RedisServer, 
 
 
 @pytest.mark.usefixtures("quick_looks")
-async def test_events_arrive_by_a_replica(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_events_arrive_by_a_replica() -> None:
     """Where the gateway's server has become a replica of the one that is written to."""
-    monkeypatch.setattr(consumer, "_WITHOUT_GROUP_S", 0.3)  # the group is tried again many times
     with RedisServer(repl_diskless_sync_delay=0) as master, RedisServer() as server:
         async with (
             Publisher(server.url) as early,

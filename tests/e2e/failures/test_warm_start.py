@@ -21,6 +21,7 @@ from tests.support.waiting import wait_until
 STREAM = stream(0)
 
 
+@pytest.mark.usefixtures("quick_looks")
 async def test_ten_thousand_entries_are_taken_in_and_resumed_from(server: RedisServer, tide: Publisher) -> None:
     ticker = Ticker(tide)
     async with running_gateway(server.url) as early, connected(early) as alice:
@@ -118,6 +119,7 @@ async def test_any_state_of_the_log_is_a_sound_beginning(server: RedisServer, ti
                     await told(stale, reason="expired")
 
 
+@pytest.mark.usefixtures("quick_looks")
 async def test_an_id_of_the_future_alerts_and_breaks_nothing(server: RedisServer, tide: Publisher) -> None:
     hour_ms = 3_600_000
     ticker = Ticker(tide)
@@ -173,6 +175,7 @@ async def test_a_clock_that_is_wrong_by_an_hour_breaks_nothing(
             assert resyncs(bob) == []
 
 
+@pytest.mark.usefixtures("quick_looks")
 async def test_poison_is_skipped_at_the_start_and_later(server: RedisServer, tide: Publisher) -> None:
     ticker = Ticker(tide)
     await ticker.tick()

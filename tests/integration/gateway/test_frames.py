@@ -191,6 +191,19 @@ async def test_frames_that_are_no_commands_count_as_well(redis_url: str) -> None
             assert (await client.closed())[0] == 4429
 
 
+async def test_a_peer_from_which_nothing_comes_is_cut_off_and_who_answers_pings_is_not(redis_url: str) -> None:
+    settings: dict[str, Any] = {"heartbeat__ping_interval_s": 0.5, "heartbeat__timeout_s": 1.5}
+    async with (
+        running_gateway(redis_url, **settings) as gateway,
+        connected(gateway, "1") as quiet,  # `websockets` answers pings by itself
+        raw_socket(gateway, gateway.token("2")) as gone,
+    ):
+        await wait_until(lambda: gateway.services.metrics.closed[1006] == 1)
+        await gone.read_until_end()
+        assert b"\x89\x00" in gone.received  # it was asked
+        assert (await quiet.send("ping")).type == "pong"
+
+
 def _frame(first: int, payload: bytes) -> bytes:
     """Return a short frame, masked with zeros."""
     return bytes((first, 0x80 | len(payload), 0, 0, 0, 0)) + payload

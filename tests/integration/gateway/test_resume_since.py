@@ -112,6 +112,22 @@ async def test_joining_again_with_since_brings_nothing_that_was_had(gateway: Run
         assert received(client) == [1]
 
 
+async def test_since_also_brings_what_an_address_of_the_token_had_before_the_connection(
+    gateway: RunningGateway, tide: Publisher
+) -> None:
+    async with connected(gateway, "42", claims={"groups": ["g"]}) as client:
+        start = client.cursor
+        await tide.publish("e", 1, to="group:g")
+        await client.received(1)
+    async with connected(gateway, "42", claims={"groups": ["g"]}) as fresh:
+        await tide.publish("e", 2, to="group:g")
+        await settled(tide, fresh)
+        for _ in range(2):
+            await fresh.send("join_group", {"group_id": "g", "since": start})
+        await settled(tide, fresh)
+        assert sorted(received(fresh)) == [1, 2]
+
+
 async def test_leaving_and_joining_with_since_brings_what_was_missed_in_between(
     gateway: RunningGateway, tide: Publisher
 ) -> None:

@@ -63,30 +63,20 @@ async def test_a_socket_that_does_not_read_costs_little_and_slows_nobody(
         assert buffered(gateway) <= MOST_BUFFERED
 
 
-async def test_a_socket_that_takes_nothing_is_aborted_after_the_stall_timeout(redis_url: str, tide: Publisher) -> None:
-    async with (
-        running_gateway(redis_url, limits__stall_timeout_s=1) as gateway,
-        raw_socket(gateway, gateway.token("slow"), receive_buffer=_LITTLE) as slow,
-        connected(gateway, "fast") as fast,
-    ):
-        await flood(tide, 1_000)
-        await wait_until(lambda: gateway.services.metrics.stalled == 1, 5)
-        await slow.read_until_end()
-        assert slow.close_code is None
-        await settled(tide, fast)
-        assert gateway.services.metrics.closed[1006] == 1
-
-
-async def test_what_a_stalled_client_missed_it_gets_when_it_comes_back(redis_url: str, tide: Publisher) -> None:
-    async with running_gateway(redis_url, limits__stall_timeout_s=1) as gateway:
+async def test_a_socket_that_takes_nothing_is_aborted_after_the_stall_timeout_and_can_resume(
+    redis_url: str, tide: Publisher
+) -> None:
+    async with running_gateway(redis_url, limits__stall_timeout_s=1) as gateway, connected(gateway, "fast") as fast:
         async with raw_socket(gateway, gateway.token("slow"), receive_buffer=_LITTLE) as slow:
             await flood(tide, 500)
             await wait_until(lambda: gateway.services.metrics.stalled == 1, 5)
             await slow.read_until_end()
+            assert slow.close_code is None
+        await settled(tide, fast)
+        assert gateway.services.metrics.closed == {1006: 1}
         had = numbers(slow)
         assert had == list(range(len(had)))
-        cursor = slow.pushes[-1].id
-        async with connected(gateway, "slow", cursor=cursor) as back:
+        async with connected(gateway, "slow", cursor=slow.pushes[-1].id) as back:
             await settled(tide, back)
             assert [data[0] for _, data in back.events] == list(range(len(had), 500))
 
