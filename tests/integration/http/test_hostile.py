@@ -148,15 +148,14 @@ async def test_unknown_paths_and_methods_are_problems(service, method, path, sta
 
 
 async def test_too_many_requests_at_once_are_503(redis_url):
-    async with running_gateway(redis_url, http__connections=2, http__body_timeout_s=5) as gateway:
-        async with contextlib.AsyncExitStack() as stack:
-            for _ in range(2):
-                _, writer = await asyncio.open_connection("127.0.0.1", gateway.application.http_port)
-                stack.callback(writer.close)
-                writer.write(b"POST /health HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n")
-                await writer.drain()
-            async with calling(gateway.http_url) as anybody:
-                assert (await anybody.get("/health")).status_code == 503
+    async with running_gateway(redis_url, http__connections=2) as gateway, contextlib.AsyncExitStack() as stack:
+        for _ in range(2):
+            _, writer = await asyncio.open_connection("127.0.0.1", gateway.application.http_port)
+            stack.callback(writer.close)
+            writer.write(b"POST /health HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n")
+            await writer.drain()
+        anybody = await stack.enter_async_context(calling(gateway.http_url))
+        assert (await anybody.get("/health")).status_code == 503
 
 
 async def test_a_connection_without_a_request_is_ended(gateway, monkeypatch):
