@@ -17,9 +17,10 @@ import structlog
 from fastapi import Depends, Header
 
 from gateway.http.answers import Accepted
-from gateway.http.bodies import Body, Key
+from gateway.http.bodies import Body
 from gateway.http.callers import Caller, Pushing
 from gateway.http.context import Context, InContext
+from gateway.http.fields import Key
 from gateway.http.problems import Problem, later
 from publisher import Event, PublishError, PublishIncomplete, PublishUnavailable, PublishUnknown, make_event
 from publisher.address import MAX_AUDIENCE

@@ -8,9 +8,10 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Path
 
 from gateway.http.answers import PUSH_PROBLEMS, Accepted
-from gateway.http.bodies import Kick, Name
+from gateway.http.bodies import Kick
 from gateway.http.callers import Pushing
 from gateway.http.context import InContext
+from gateway.http.fields import PrintableName
 from gateway.http.json_route import JsonRoute
 from gateway.http.push import refusal
 from publisher import PublishError
@@ -23,9 +24,9 @@ _ANSWER: dict[str, Any] = {
     "responses": PUSH_PROBLEMS,
 }
 # `:path`, because a name may hold a slash.
-UserId = Annotated[Name, Path(description="The user's id.", examples=["42"])]
-ClientId = Annotated[Name, Path(description="The connection's id.", examples=["8f14e45fceea167a"])]
-TokenId = Annotated[Name, Path(description="The token's `jti`.", examples=["login-1"])]
+UserId = Annotated[PrintableName, Path(description="The user's id.", examples=["42"])]
+ClientId = Annotated[PrintableName, Path(description="The connection's id.", examples=["8f14e45fceea167a"])]
+TokenId = Annotated[PrintableName, Path(description="The token's `jti`.", examples=["login-1"])]
 
 
 @router.post("/users/{user_id:path}/kick", summary="Close a user's connections", **_ANSWER)

@@ -31,7 +31,8 @@ const table = (headings, rows) =>
 
 const fields = (api, schema) => {
   const required = new Set(schema.required)
-  return table(['field', 'type', ''], Object.entries(schema.properties ?? {}).map(([name, field]) => [
+  const all = Object.entries(schema.properties ?? {}).sort(([a], [b]) => required.has(b) - required.has(a))
+  return table(['field', 'type', ''], all.map(([name, field]) => [
     make('td', {}, make('code', { text: name }), required.has(name) ? '' : make('span', { class: 'quiet', text: ' optional' })),
     make('td', { text: typeOf(api, field) }),
     prose('td', field.description),

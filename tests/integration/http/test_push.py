@@ -53,6 +53,13 @@ async def test_user_reaches_that_user(push, user_id):
     assert await push("user", {"user_id": user_id, **MESSAGE}) == [[], [], [EVENT]]
 
 
+async def test_any_name_that_a_token_can_have_can_be_pushed_to(gateway, service):
+    for name in ("李\u3000雷", "\U0001f468\u200d\U0001f469", "a/b c%20"):
+        async with connected(gateway, name) as client:
+            assert (await service.post("/message/push/user", json={"user_id": name, **MESSAGE})).status_code == 202
+            assert (await client.next("order.shipped")).data == DATA
+
+
 async def test_users_reaches_those_users(push):
     assert await push("users", {"user_ids": ["2", "3", "2", "nobody"], **MESSAGE}) == [[], [EVENT], [EVENT]]
 

@@ -58,5 +58,7 @@ async def test_a_revoked_token_is_closed_and_the_users_other_one_is_not(other, s
         await settled(tide, kept)
 
 
-async def test_a_name_that_does_not_hold_is_422(service):
-    assert_problem(await service.post("/api/v1/users/a%00b/kick"), 422)
+@pytest.mark.parametrize("name", ["a%00b", "a%E2%80%8Db", "x" * 257])
+@pytest.mark.parametrize("order", ["kick", "revoke"])
+async def test_a_name_that_does_not_hold_is_422(service, name, order):
+    assert_problem(await service.post(f"/api/v1/users/{name}/{order}"), 422)
