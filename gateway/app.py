@@ -19,6 +19,8 @@ from redis.asyncio import Redis
 
 from gateway.consumer import Consumer
 from gateway.errors import ConfigError
+from gateway.http.server import HttpServer
+from gateway.http_wiring import http_server, http_socket
 from gateway.janitor import Janitor
 from gateway.server import Server
 from gateway.settings import Listen, Settings
@@ -42,11 +44,14 @@ class Application:
 
     Attributes:
         port: Where it listens.
+        http_port: Where its HTTP API does; None where that is off.
         parts: Its objects.
     """
 
     port: int
+    http_port: int | None
     parts: Parts
+    _redis: Redis
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
@@ -82,18 +87,30 @@ class Application:
             raise ConfigError("redis.url", f"the server cannot be used: {describe(error)}") from None
         # 4. Sockets.
         settings = self._settings
+        http = self._http_server() if settings.http.enabled else None
         gc.collect()
         gc.freeze()
         gc.set_threshold(*_GC_THRESHOLDS)
         server = Server(self.parts.services, server_options(settings, self.parts, self.unready))
         stack.push_async_callback(server.stop, settings.shutdown.drain_s)
         self.port = await _listen(server, settings.listen)
-        _log.info("listening", host=settings.listen.host, port=self.port, instance=settings.instance_id)
+        # 5. The HTTP API.
+        self.http_port = None
+        if http is not None:
+            stack.push_async_callback(http.stop)
+            self.http_port = await http.start(http_socket(settings), self._run)
+        _log.info(
+            "listening",
+            host=settings.listen.host,
+            port=self.port,
+            http_port=self.http_port,
+            instance=settings.instance_id,
+        )
 
     async def _start_reading(self, stack: contextlib.AsyncExitStack) -> None:
         settings = self._settings
         # 1. Redis, closed last.
-        redis = connect(settings.redis_url, settings.redis.timeout_s)
+        redis = self._redis = connect(settings.redis_url, settings.redis.timeout_s)
         stack.push_async_callback(redis.aclose)
         await _check_redis(redis, settings)
         self.parts = build(settings, redis)
@@ -143,6 +160,24 @@ class Application:
 
         self.parts.services.tasks.start(name, coroutine).add_done_callback(ended)
 
+    @property
+    def connections(self) -> int:
+        """How many sockets it holds."""
+        return len(self.parts.services.connections)
+
+    def _http_server(self) -> HttpServer:
+        services = self.parts.services
+        return http_server(
+            self._settings,
+            self._redis,
+            publisher=services.publisher,
+            authenticator=services.authenticator,
+            revocations=services.revocations,
+            metrics=services.metrics,
+            unready=self.unready,
+            facts=self._counts,
+        )
+
     def _janitor(self, redis: Redis, lease: Lease) -> Janitor:
         log = self._settings.log
         return Janitor(
@@ -175,6 +210,10 @@ class Application:
             "deliveries": services.fanout.delivered,
             "memory_entries": len(services.log),
         }
+
+    def _counts(self) -> dict[str, Any]:
+        """Return what /stats says of this instance."""
+        return {"id": self._settings.instance_id, **self._facts(), **self.parts.services.metrics.counts()}
 
     def unready(self) -> list[str]:
         """Return what keeps the gateway from being ready; nothing when it is."""

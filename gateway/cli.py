@@ -1,5 +1,5 @@
 """
-The command line: `gateway serve`, `check`, `token`, `connect`, `tail`, `instances`, `explain`.
+The command line: `gateway serve`, `api`, `check`, `token`, `apikey`, `connect`, `tail`, `instances`, `explain`.
 
 Parses arguments, loads the settings and hands over; each command that prints has a module in `terminal`. What a command
 needs is imported when it runs, so that `--help` and the small ones are quick.
@@ -57,8 +57,12 @@ def _parser() -> argparse.ArgumentParser:
     serve = command("serve", _serve, "Run the gateway.")
     serve.add_argument("--workers", type=_count, default=1, metavar="N", help="processes that share the port")
     serve.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)
+    command("api", _api, "Run the HTTP API alone, without sockets.")
     command("check", _check, "Check the configuration and say what it means.")
     _add_identity(command("token", _token, "Print a token for development, signed with the configured secret."))
+    api_key = command("apikey", _api_key, "Make a key for the HTTP API; print it, and its hash for the configuration.")
+    api_key.add_argument("name", metavar="NAME", help="who will hold it: letters, digits, `_`, `.`, `-`")
+    api_key.add_argument("--tenant", metavar="NAME", help="the tenant that it pushes to; default: `default`")
     _add_connect(command("connect", _connect, "Connect as a client and show what comes; type commands to send them."))
     tail = command("tail", _tail, "Show the log live.")
     tail.add_argument(
@@ -140,6 +144,17 @@ def _serve(options: argparse.Namespace) -> int:
     return serve(settings, options.config, worker=options.worker)
 
 
+def _api(options: argparse.Namespace) -> int:
+    from gateway.settings import load
+
+    settings = load(options.config)
+    if settings.mode == "dev":  # beside a gateway that runs in this folder: its Redis, its secret
+        settings = _tool_settings(options)
+    from gateway.serve import serve_api
+
+    return serve_api(settings)
+
+
 def _check(options: argparse.Namespace) -> int:
     from gateway.terminal.check import check
 
@@ -151,6 +166,12 @@ def _token(options: argparse.Namespace) -> int:
 
     print(make_token(_tool_settings(options), _token_options(options)))
     return 0
+
+
+def _api_key(options: argparse.Namespace) -> int:
+    from gateway.terminal.api_key import show_new_key
+
+    return show_new_key(options.name, options.tenant)
 
 
 def _connect(options: argparse.Namespace) -> int:

@@ -7,7 +7,8 @@ Read by `/stats`-like pages, by the lease and by `gateway instances`.
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
+from typing import Any
 
 
 @dataclass(slots=True)
@@ -27,6 +28,8 @@ class Metrics:
         resyncs: Clients that were told of a gap, by reason.
         stalled: Sockets aborted because they took nothing.
         redis_errors: Failed reads of the log, by kind.
+        http_requests: Requests to the HTTP API, by the status of their answer.
+        http_published: Events that came in by it.
     """
 
     events: int = 0
@@ -40,3 +43,10 @@ class Metrics:
     resyncs: Counter[str] = field(default_factory=Counter)
     stalled: int = 0
     redis_errors: Counter[str] = field(default_factory=Counter)
+    http_requests: Counter[int] = field(default_factory=Counter)
+    http_published: int = 0
+
+    def counts(self) -> dict[str, int | dict[Any, int]]:
+        """Return all of them by name."""
+        values = {one.name: getattr(self, one.name) for one in fields(self)}
+        return {name: dict(value) if isinstance(value, Counter) else value for name, value in values.items()}

@@ -1,5 +1,5 @@
 """
-`gateway serve`: one gateway in this process.
+`gateway serve`: one gateway in this process; `gateway api`: its HTTP API alone.
 
 Signals: the first SIGTERM, SIGINT or SIGHUP shuts down in order, the second at once.
 """
@@ -17,6 +17,7 @@ from typing import Any, Final, NoReturn
 import structlog
 
 from gateway import dev, logs
+from gateway.api import ApiApplication
 from gateway.app import Application
 from gateway.settings import Settings
 from gateway.supervisor import LIFELINE, stop_signals, tell_supervisor
@@ -35,12 +36,20 @@ def serve(settings: Settings, config: Path | None, *, worker: bool = False) -> i
         config: Where the settings came from: for the greeting.
         worker: It is one of a supervisor's.
     """
+    return _live(settings, lambda complete: _WorkerLife(complete) if worker else _Life(complete, config))
+
+
+def serve_api(settings: Settings) -> int:
+    """Run the HTTP API alone until a signal ends it; return the exit status."""
+    return _live(settings, _ApiLife)
+
+
+def _live(settings: Settings, life_of: Callable[[Settings], _Life]) -> int:
     logs.configure(settings.logging.level, settings.logging.format)
     for number in stop_signals():
         signal.signal(number, _leave)  # until there is a loop: whatever was begun is undone
     with contextlib.ExitStack() as resources:
-        complete = resources.enter_context(dev.environment(settings))
-        life = _WorkerLife(complete) if worker else _Life(complete, config)
+        life = life_of(resources.enter_context(dev.environment(settings)))
         return _runner().run(life.run(at_once=resources.close))
 
 
@@ -80,16 +89,19 @@ class _Life:
         self._starting = asyncio.current_task()
         self._listen_for_the_end()
         try:
-            async with Application(self._settings) as application:
+            async with self._application() as application:
                 self._starting = None
                 with self._announced(application.port):
                     await self._end(application)
-                _log.info("stopping", connections=len(application.parts.services.connections))
+                _log.info("stopping", connections=application.connections)
         except asyncio.CancelledError:
             if not self._stop.is_set():
                 raise
         _log.info("stopped")
         return 0
+
+    def _application(self) -> Application | ApiApplication:
+        return Application(self._settings)
 
     def stop(self) -> None:
         """Shut down in order, even half way through the start; the second time, at once."""
@@ -112,7 +124,7 @@ class _Life:
             greet(self._settings, port, self._config)
             yield
 
-    async def _end(self, application: Application) -> None:
+    async def _end(self, application: Application | ApiApplication) -> None:
         """Wait for a signal, or for a failure, and raise that."""
         waiting = [asyncio.ensure_future(self._stop.wait()), asyncio.ensure_future(application.failed())]
         try:
@@ -139,4 +151,15 @@ class _WorkerLife(_Life):
     @contextlib.contextmanager
     def _announced(self, _port: int, /) -> Iterator[None]:
         tell_supervisor()
+        yield
+
+
+class _ApiLife(_Life):
+    """The life of an HTTP API without sockets."""
+
+    def _application(self) -> ApiApplication:
+        return ApiApplication(self._settings)
+
+    @contextlib.contextmanager
+    def _announced(self, _port: int, /) -> Iterator[None]:
         yield

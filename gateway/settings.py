@@ -13,7 +13,7 @@ import json
 import os
 import socket
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_origin
+from typing import Annotated, Any, Literal, get_args, get_origin
 
 import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
@@ -23,6 +23,7 @@ from redis.connection import parse_url
 from gateway.errors import ConfigError
 from gateway.policy import Rule as PolicyRule
 from gateway.policy import is_grant
+from publisher.address import DEFAULT_TENANT
 from publisher.event import MAX_EVENT_BYTES
 
 ENV_PREFIX = "GATEWAY_"
@@ -54,10 +55,42 @@ class Listen(_Section):
     )
 
 
+class ApiKey(_Section):
+    """A key for the HTTP API."""
+
+    name: str = Field(pattern=r"^[A-Za-z0-9_.-]{1,64}$", description="Names its holder, in logs and limits.")
+    hash: str = Field(
+        pattern=r"^[0-9a-f]{64}$", description="SHA-256 of the key, in hex, as `gateway apikey NAME` prints it."
+    )
+    tenant: str = Field(
+        DEFAULT_TENANT, pattern=r"^[A-Za-z0-9_.-]{1,64}$", description="The tenant that its holder pushes to."
+    )
+
+
+def _distinct(keys: tuple[ApiKey, ...]) -> tuple[ApiKey, ...]:
+    for option in ("name", "hash"):
+        if len({getattr(key, option) for key in keys}) < len(keys):
+            raise ValueError(f"two keys have the same {option}")
+    return keys
+
+
 class Http(_Section):
     """The HTTP API."""
 
+    enabled: bool = Field(True, description="Serve the HTTP API beside the sockets; `gateway api` serves it alone.")
+    host: str | None = Field(None, min_length=1, description="Address to listen on. Default: that of `listen.host`.")
     port: int = Field(8890, ge=0, le=65535, description="TCP port of the HTTP API.")
+    docs: bool | None = Field(
+        None, description="Serve `/docs` and `/openapi.json`, to everybody. Default: in dev mode only."
+    )
+    api_keys: Annotated[tuple[ApiKey, ...], AfterValidator(_distinct)] = Field(
+        (), description="Keys of services, which may push to one tenant each. A JWT with the scope `push` may as well."
+    )
+    max_body_bytes: int = Field(4 * 1024 * 1024, ge=1_024, description="Largest request body, in bytes.")
+    body_timeout_s: Seconds = Field(10.0, description="Time for a request's body, in seconds.")
+    connections: int = Field(1_000, ge=1, description="Most connections, and most requests at the same time.")
+    requests_per_s: float = Field(1_000.0, gt=0, description="Requests of one caller per second, in the long run.")
+    requests_burst: float = Field(2_000.0, ge=1, description="Requests of one caller at once.")
 
 
 class Instance(_Section):
@@ -254,6 +287,8 @@ class Settings(BaseSettings):
             raise ValueError(
                 f"listen.host: dev mode listens on a loopback address only, such as 127.0.0.1, not {self.listen.host!r}"
             )
+        if self.mode == "dev" and not _is_loopback(self.http_host):
+            raise ValueError(f"http.host: dev mode listens on a loopback address only, not {self.http_host!r}")
         if self.heartbeat.timeout_s <= self.heartbeat.ping_interval_s:
             raise ValueError("heartbeat.timeout_s: must be over heartbeat.ping_interval_s")
         for name in ("secret", "previous_secret"):
@@ -266,6 +301,16 @@ class Settings(BaseSettings):
     def instance_id(self) -> str:
         """The instance's id, the default one made from where it runs."""
         return self.instance.id or f"{socket.gethostname().split('.')[0]}-{self.listen.port}"
+
+    @property
+    def http_host(self) -> str:
+        """Where the HTTP API listens."""
+        return self.http.host or self.listen.host
+
+    @property
+    def http_docs(self) -> bool:
+        """Whether the HTTP API serves its documentation."""
+        return self.mode == "dev" if self.http.docs is None else self.http.docs
 
     @property
     def redis_url(self) -> str:
@@ -394,7 +439,9 @@ def _siblings(location: tuple[int | str, ...]) -> list[str]:
     fields = Settings.model_fields
     for part in location[:-1]:
         if isinstance(part, str) and part in fields:
-            fields = getattr(fields[part].annotation, "model_fields", {}) or Rule.model_fields
+            kind = fields[part].annotation
+            item = next(iter(get_args(kind)), None)  # of a tuple
+            fields = getattr(kind, "model_fields", None) or getattr(item, "model_fields", {})
     return list(fields)
 
 

@@ -21,7 +21,7 @@ import structlog
 
 from gateway import dev, logs
 from gateway.errors import ConfigError
-from gateway.settings import Listen, Settings
+from gateway.settings import Settings
 from gateway.terminal.greeting import greet
 
 _log = structlog.get_logger()
@@ -54,9 +54,13 @@ def serve_workers(settings: Settings, config: Path | None, workers: int) -> int:
     """
     logs.configure(settings.logging.level, settings.logging.format)
     with contextlib.ExitStack() as stack:
-        reserved = stack.enter_context(_reserve(settings.listen))
+        reserved = stack.enter_context(_reserve("listen.port", settings.listen.host, settings.listen.port))
         port: int = reserved.getsockname()[1]
         settings = settings.model_copy(update={"listen": settings.listen.model_copy(update={"port": port})})
+        if settings.http.enabled:
+            reserved = stack.enter_context(_reserve("http.port", settings.http_host, settings.http.port))
+            http = settings.http.model_copy(update={"port": reserved.getsockname()[1]})
+            settings = settings.model_copy(update={"http": http})
         complete = stack.enter_context(dev.environment(settings))
 
         def announce() -> None:
@@ -66,10 +70,10 @@ def serve_workers(settings: Settings, config: Path | None, workers: int) -> int:
         return asyncio.run(Supervisor(complete, config, workers, announce).run())
 
 
-def _reserve(listen: Listen) -> socket.socket:
+def _reserve(setting: str, host: str, port: int) -> socket.socket:
     """Bind the port, so that it stays ours while workers come and go; without `listen`, it gets no connection."""
     try:
-        family, _, _, _, address = socket.getaddrinfo(listen.host, listen.port, type=socket.SOCK_STREAM)[0]
+        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         reserved = socket.socket(family, socket.SOCK_STREAM)
         try:
             reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -79,8 +83,7 @@ def _reserve(listen: Listen) -> socket.socket:
             reserved.close()
             raise
     except OSError as error:
-        problem = f"cannot listen on {listen.host}:{listen.port}: {error.strerror}"
-        raise ConfigError("listen.port", problem) from None
+        raise ConfigError(setting, f"cannot listen on {host}:{port}: {error.strerror}") from None
     return reserved
 
 
@@ -165,6 +168,7 @@ class Supervisor:
             "GATEWAY_INSTANCE__ID": f"{settings.instance_id}-{number}",
             "GATEWAY_LISTEN__PORT": str(settings.listen.port),
             "GATEWAY_LISTEN__REUSE_PORT": "true",
+            "GATEWAY_HTTP__PORT": str(settings.http.port),
             "GATEWAY_REDIS__URL": settings.redis_url,
         }
 

@@ -77,14 +77,9 @@ def build(settings: Settings, redis: Redis) -> Parts:
         hub=hub,
         fanout=fanout,
         policy=_policy(settings),
-        authenticator=_authenticator(settings),
+        authenticator=authenticator(settings),
         revocations=revocations,
-        publisher=Publisher(
-            redis,
-            partitions=settings.log.partitions,
-            maxlen=settings.log.maxlen,
-            timeout_s=settings.redis.timeout_s,
-        ),
+        publisher=publisher(settings, redis),
         metrics=metrics,
         limits=_limits(settings),
         tasks=tasks,
@@ -149,7 +144,18 @@ def _limits(settings: Settings) -> ConnectionLimits:
     )
 
 
-def _authenticator(settings: Settings) -> Authenticator:
+def publisher(settings: Settings, redis: Redis) -> Publisher:
+    """Return the process's publisher."""
+    return Publisher(
+        redis,
+        partitions=settings.log.partitions,
+        maxlen=settings.log.maxlen,
+        timeout_s=settings.redis.timeout_s,
+    )
+
+
+def authenticator(settings: Settings) -> Authenticator:
+    """Return what verifies tokens. Raises `ConfigError`: there is no key that can."""
     auth = settings.auth
     keys: list[Key] = [
         hmac_key(secret.get_secret_value(), setting=f"auth.{name}")

@@ -13,12 +13,17 @@ _PASSWORD: Final = re.compile(r"(?<=://)([^:/@]*):.*(?=@)|(password)=[^&]*")
 
 def websocket_url(settings: Settings, port: int | None = None) -> str:
     """Return the gateway's endpoint, as a client on this host reaches it."""
-    return f"ws://{_authority(settings, port)}/ws"
+    return f"ws://{_authority(settings.listen.host, settings.listen.port if port is None else port)}/ws"
 
 
 def health_url(settings: Settings, port: int | None = None) -> str:
     """Return the address of the gateway's health check."""
-    return f"http://{_authority(settings, port)}/health"
+    return f"http://{_authority(settings.listen.host, settings.listen.port if port is None else port)}/health"
+
+
+def http_url(settings: Settings) -> str:
+    """Return the address of the HTTP API."""
+    return f"http://{_authority(settings.http_host, settings.http.port)}"
 
 
 def without_password(redis_url: str) -> str:
@@ -26,7 +31,6 @@ def without_password(redis_url: str) -> str:
     return _PASSWORD.sub(lambda match: f"{match[2]}=***" if match[2] else f"{match[1]}:***", redis_url)
 
 
-def _authority(settings: Settings, port: int | None) -> str:
-    host = _ANY_HOST.get(settings.listen.host, settings.listen.host)
-    name = f"[{host}]" if ":" in host else host
-    return f"{name}:{settings.listen.port if port is None else port}"
+def _authority(host: str, port: int) -> str:
+    reachable = _ANY_HOST.get(host, host)
+    return f"[{reachable}]:{port}" if ":" in reachable else f"{reachable}:{port}"

@@ -20,7 +20,7 @@ from redis.asyncio import Redis
 
 from gateway.embedded import running_server
 from gateway.errors import ConfigError
-from gateway.settings import ENV_PREFIX, Rule, Settings, load
+from gateway.settings import ENV_PREFIX, ApiKey, Rule, Settings, load
 from gateway.store.connection import REDIS_ERRORS
 from gateway.store.peek import server_facts
 from gateway.terminal.addresses import without_password
@@ -108,6 +108,8 @@ def _shown(option: str, value: Any) -> str:
         return ", ".join(_shown(option, item) for item in value) or "none"
     if isinstance(value, Rule):
         return f"{value.pattern}: {value.allow}"
+    if isinstance(value, ApiKey):
+        return f"{value.name} of {value.tenant}"
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, int | float):

@@ -14,7 +14,7 @@ from gateway.dev import redis_url_file
 from gateway.embedded import SOCKET_NAME
 from gateway.errors import ConfigError
 from gateway.settings import Settings
-from gateway.terminal.addresses import health_url, websocket_url, without_password
+from gateway.terminal.addresses import health_url, http_url, websocket_url, without_password
 from gateway.terminal.quantities import duration
 from gateway.terminal.style import Style, style_for
 from gateway.terminal.token import TokenOptions, make_token
@@ -37,6 +37,8 @@ def _lines(settings: Settings, port: int, config: Path | None, style: Style) -> 
     yield f"  {style('Tidegate serves', 'bold', 'green')}, in dev mode, {_redis(settings)}. Ctrl-C stops it all."
     yield ""
     yield _fact(style, "WebSocket", style(websocket_url(settings, port), "cyan"))
+    if settings.http.enabled and settings.http.port:
+        yield _fact(style, "HTTP API", style(http_url(settings) + ("/docs" if settings.http_docs else ""), "cyan"))
     yield _fact(style, "Health", style(health_url(settings, port), "cyan"))
     yield from _token(settings, style)
     yield ""

@@ -12,7 +12,7 @@ from typing import Final
 
 from gateway.policy import ANYONE, NOBODY, SCOPE_PREFIX, TOKEN
 from gateway.settings import Rule, Settings
-from gateway.terminal.addresses import websocket_url
+from gateway.terminal.addresses import http_url, websocket_url
 from gateway.terminal.quantities import duration, number, size
 from gateway.wiring import room_for_files
 
@@ -47,7 +47,14 @@ class Finding:
 
 def meaning(settings: Settings) -> Iterator[Finding]:
     """Yield what follows from the settings."""
-    for text in (_listening(settings), *_tokens(settings), *_log(settings), *_policy(settings), _limits(settings)):
+    for text in (
+        _listening(settings),
+        _http(settings),
+        *_tokens(settings),
+        *_log(settings),
+        *_policy(settings),
+        _limits(settings),
+    ):
         yield Finding(Weight.FACT, text)
     for text in _warnings(settings):
         yield Finding(Weight.WARNING, text)
@@ -63,6 +70,15 @@ def _listening(settings: Settings) -> str:
         pages = "only pages of its own host may connect"
     where = "this machine only" if settings.mode == "dev" else settings.listen.host
     return f"clients connect to {websocket_url(settings)} (listening on {where}); {pages}"
+
+
+def _http(settings: Settings) -> str:
+    http = settings.http
+    if not http.enabled:
+        return "services push to the log, or to `gateway api`: there is no HTTP API beside the sockets"
+    holders = f", or one of {len(http.api_keys)} API keys" if http.api_keys else ""
+    docs = "; its documentation is open to everybody" if settings.http_docs else ""
+    return f"services push at {http_url(settings)}, with a token of scope `push`{holders}{docs}"
 
 
 def _tokens(settings: Settings) -> Iterator[str]:

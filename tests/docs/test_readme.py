@@ -18,6 +18,7 @@ from tests.docs.markdown import ROOT, blocks, document
 from tests.support.gateway import SECRET
 
 PAGE = "README.md"
+PAGES = [PAGE, "CONTRIBUTING.md", "CHANGELOG.md", "docs/protocol.md", "docs/publisher.md", "docs/http-api.md"]
 
 
 @pytest.fixture
@@ -125,7 +126,7 @@ def test_the_gateway_commands_that_the_readme_names_exist():
         subprocess.run([sys.executable, "-m", "gateway", name, "--help"], cwd=ROOT, check=True, capture_output=True)
 
 
-@pytest.mark.parametrize("page", [PAGE, "CONTRIBUTING.md", "CHANGELOG.md", "docs/protocol.md", "docs/publisher.md"])
+@pytest.mark.parametrize("page", PAGES)
 def test_the_links_to_files_lead_somewhere(page):
     folder = (ROOT / page).parent
     links = re.findall(r"\]\((?!https?:|#)([^)#]+)", document(page))
@@ -137,10 +138,11 @@ def test_the_place_for_the_benchmark_is_marked():
     assert text.count("<!-- bench:start -->") == text.count("<!-- bench:end -->") == 1
 
 
-@pytest.mark.parametrize("page", [PAGE, "CONTRIBUTING.md", "CHANGELOG.md", "docs/protocol.md", "docs/publisher.md"])
+@pytest.mark.parametrize("page", PAGES)
 def test_every_example_is_of_a_kind_that_is_checked(page):
     """A new kind of block needs a test of its own, or would rot."""
-    known = {"sh", "js", "python", "python sentinel", "python cluster", "json client", "json server", "json http 401"}
+    known = {"sh", "js", "yaml", "python", "python sentinel", "python cluster"}
+    known |= {"json", "json client", "json server", "json http 401"}
     fences = re.findall(r"^```(.*)$", document(page), re.MULTILINE)[::2]
     drawings = {""}
     assert set(fences) <= known | drawings

@@ -95,6 +95,11 @@ class RunningGateway:
         """Its WebSocket endpoint."""
         return f"ws://127.0.0.1:{self.port}/ws"
 
+    @property
+    def http_url(self) -> str:
+        """Its HTTP API."""
+        return f"http://127.0.0.1:{self.application.http_port}"
+
     def token(self, user: str | int, **claims: Any) -> str:
         """Return a token that it accepts; see `make_token`."""
         return make_token(user, **claims)
@@ -120,6 +125,8 @@ class GatewayProcess:
     The port is free at the first start and stays the same at the later ones. `workers` above 1 starts that many
     instances behind it.
     """
+
+    _command = "serve"
 
     def __init__(self, redis_url: str, *, workers: int = 1, **settings: Any) -> None:
         self._settings = _chosen(redis_url, settings)
@@ -176,7 +183,7 @@ class GatewayProcess:
 
     def launch(self) -> None:
         """Start it and wait for nothing."""
-        command = [sys.executable, "-m", "gateway", "serve"]
+        command = [sys.executable, "-m", "gateway", self._command]
         if self._workers > 1:
             command += ["--workers", str(self._workers)]
         environ = {name: value for name, value in os.environ.items() if not name.startswith("GATEWAY_")}
@@ -261,6 +268,23 @@ class GatewayProcess:
         except (OSError, ValueError, asyncio.IncompleteReadError):
             return False
         return status in statuses
+
+
+class ApiProcess(GatewayProcess):
+    """One `python -m gateway api`."""
+
+    _command = "api"
+
+    @property
+    def http_url(self) -> str:
+        """Its HTTP API."""
+        return f"http://127.0.0.1:{self.log_events('http_listening')[-1]['port']}"
+
+    async def start(self, *, timeout_s: float = 20, ready: bool = True) -> Self:
+        """Start it, and wait until it listens."""
+        self.launch()
+        await wait_until(lambda: self._alive() and self.log_events("http_listening"), timeout_s)
+        return self
 
 
 async def http_get_json(port: int, path: str) -> tuple[int, dict[str, Any]]:

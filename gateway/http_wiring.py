@@ -1,0 +1,88 @@
+"""
+The wiring of the HTTP API: what it is told of the settings. Nothing is started here.
+
+Apart from `wiring`, because FastAPI takes a third of a second to import, which the tools need not wait for.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from redis.asyncio import Redis
+
+from gateway.auth import Authenticator
+from gateway.errors import ConfigError
+from gateway.http.api import make_api
+from gateway.http.callers import ApiKey, Callers
+from gateway.http.context import Context
+from gateway.http.docs_routes import DOCS_PATHS
+from gateway.http.gate import Gate, GateOptions
+from gateway.http.operation_routes import HEALTH_PATH
+from gateway.http.server import HttpServer
+from gateway.metrics import Metrics
+from gateway.revocations import Revocations
+from gateway.server import listening_socket
+from gateway.settings import Settings
+from gateway.store.leases import instances
+from gateway.version import VERSION
+from publisher import Publisher
+from publisher.control import WEEK_S
+from publisher.event import MAX_EVENT_BYTES
+
+
+def http_server(
+    settings: Settings,
+    redis: Redis,
+    *,
+    publisher: Publisher,
+    authenticator: Authenticator,
+    revocations: Revocations,
+    metrics: Metrics,
+    unready: Callable[[], list[str]],
+    facts: Callable[[], Mapping[str, Any]],
+) -> HttpServer:
+    """Return the HTTP API's server."""
+    http = settings.http
+    context = Context(
+        publisher=publisher,
+        metrics=metrics,
+        max_event_bytes=MAX_EVENT_BYTES,
+        revocation_s=max(WEEK_S, settings.auth.max_lifetime_s),
+        unready=unready,
+        facts=facts,
+        leases=lambda: instances(redis),
+        timeout_s=settings.redis.timeout_s,
+    )
+    keys = [ApiKey(key.name, key.hash, key.tenant) for key in http.api_keys]
+    gate = Gate(
+        make_api(context, docs=settings.http_docs, version=VERSION),
+        Callers(authenticator, revocations, keys, metrics),
+        GateOptions(
+            open_paths=frozenset({HEALTH_PATH}) | (DOCS_PATHS if settings.http_docs else frozenset()),
+            max_body_bytes=http.max_body_bytes,
+            body_timeout_s=http.body_timeout_s,
+            max_requests=http.connections,
+            requests_per_s=http.requests_per_s,
+            requests_burst=http.requests_burst,
+        ),
+        metrics,
+    )
+    return HttpServer(gate, max_connections=http.connections, backlog=settings.listen.backlog)
+
+
+def http_socket(settings: Settings) -> socket.socket:
+    """
+    Return the bound socket of the HTTP API.
+
+    Raises:
+        ConfigError: The address cannot be had.
+    """
+    host, port = settings.http_host, settings.http.port
+    try:
+        return listening_socket(
+            host, port, reuse_port=settings.listen.reuse_port, user_timeout_s=settings.heartbeat.timeout_s
+        )
+    except OSError as error:
+        raise ConfigError("http.port", f"cannot listen on {host}:{port}: {error.strerror}") from None
