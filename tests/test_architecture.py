@@ -52,14 +52,17 @@ LAYERS = {
     "gateway.services": 3,
     # L4 listeners
     "gateway.handshake": 4,
+    "gateway.http": 4,
     "gateway.server": 4,
     # L5 composition
     "gateway": 5,
     "gateway.__main__": 5,
+    "gateway.api": 5,
     "gateway.app": 5,
     "gateway.cli": 5,
     "gateway.dev": 5,
     "gateway.embedded": 5,
+    "gateway.http_wiring": 5,
     "gateway.logs": 5,
     "gateway.serve": 5,
     "gateway.settings": 5,
@@ -76,7 +79,7 @@ IMPURE = {
     *("redis", "uvloop", "websockets"),
 }
 PURE_OF_PUBLISHER = {"publisher.address", "publisher.cursor", "publisher.event", "publisher.json_text"}
-READERS_OF_SETTINGS = {"app", "cli", "dev", "serve", "supervisor", "terminal", "wiring"}
+READERS_OF_SETTINGS = {"api", "app", "cli", "dev", "http_wiring", "serve", "supervisor", "terminal", "wiring"}
 
 MOST_LINES_OF_A_MODULE = 500
 MOST_LINES_OF_A_FUNCTION = 60

@@ -121,7 +121,7 @@ class Callers:
         try:
             identity = await self._authenticator.authenticate(token, time.time())
             if self._revocations.is_revoked(identity):
-                raise AuthError("revoked")  # noqa: TRY301 - it is refused as the others are
+                raise AuthError("revoked")
         except AuthError as error:
             self._metrics.auth_failures[error.reason] += 1
             raise _unauthenticated(str(error), error.reason) from None
