@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import re
 import signal
@@ -29,6 +30,7 @@ class Clone:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.port = free_port()
+        self.http_port = free_port()
         self.url = f"ws://127.0.0.1:{self.port}/ws"
         for name in ("Makefile", "pyproject.toml", "etc", "gateway", "publisher"):
             (folder / name).symlink_to(ROOT / name)
@@ -41,7 +43,9 @@ class Clone:
 
     def environ(self, **variables: str) -> dict[str, str]:
         """Return an environment for `make run`."""
-        environ = clean_environment(**{"GATEWAY_LISTEN__PORT": str(self.port), **variables})
+        environ = clean_environment(
+            **{"GATEWAY_LISTEN__PORT": str(self.port), "GATEWAY_HTTP__PORT": str(self.http_port), **variables}
+        )
         del environ["PYTHONPATH"]  # a newcomer has none
         return environ
 
@@ -67,12 +71,17 @@ class Clone:
     @property
     def server_answers(self) -> bool:
         """Whether the embedded server runs."""
-        path = (self.folder / ".tidegate" / "redis.sock").resolve()
         try:
-            with redis.Redis(unix_socket_path=str(path), retry=None) as client:
+            with _client(self.folder / ".tidegate" / "redis.sock") as client:
                 return bool(client.ping())
         except redis.RedisError:
             return False
+
+    def stop_server(self) -> None:
+        """Stop the embedded servers, which outlive a gateway that a test has killed."""
+        for path in self.folder.glob("*/redis.sock"):
+            with contextlib.suppress(redis.RedisError), _client(path) as client:
+                client.shutdown(nosave=True)
 
     def left_behind(self) -> list[str]:
         """Return what of a run is still there."""
@@ -80,9 +89,15 @@ class Clone:
         return sorted(path.name for path in [*state.glob("*.sock"), *state.glob("running/*")])
 
 
+def _client(socket: Path) -> redis.Redis:
+    return redis.Redis(unix_socket_path=str(socket.resolve()), retry=None)
+
+
 @pytest.fixture
 def clone(tmp_path):
-    return Clone(tmp_path)
+    clone = Clone(tmp_path)
+    yield clone
+    clone.stop_server()
 
 
 def line_of(shown, name):
@@ -222,7 +237,11 @@ async def _stay(clone, token):
 
 async def test_two_gateways_share_the_server_and_the_last_one_stops_it(clone):
     other_port = str(free_port())
-    async with clone.serve() as first, clone.serve(GATEWAY_LISTEN__PORT=other_port) as second:
+    other_http_port = str(free_port())
+    async with (
+        clone.serve() as first,
+        clone.serve(GATEWAY_LISTEN__PORT=other_port, GATEWAY_HTTP__PORT=other_http_port) as second,
+    ):
         await greeted(first)
         await greeted(second)
         first.signal(signal.SIGTERM)

@@ -63,7 +63,7 @@ async def test_a_person_reads_a_line_for_each_event(redis_shell, tide):
         assert await terminal.ended() == 130
     plain, rich, kick = [line for line in terminal.shown.splitlines() if "-0.0." in line]
     assert plain.split()[1:] == [event_id, "default", "user:42", "order.shipped", "11", "B", '{"order":7}']
-    for part in ("acme", "group:g", "8.8 KiB", "not user:1", "expires after 1 min", "low", "collapse=c", "…"):
+    for part in ("acme", "group:g", "8.8 KiB", "not user:1", "expires after", "low", "collapse=c", "…"):
         assert part in rich
     assert rich.count("x") < 100
     assert kick.split()[2:5] == ["default", "user:7", "kick"]
