@@ -18,13 +18,14 @@ class Nomad:
 
     Attributes:
         visits: Its connections, the first one first.
+        at: The number of the gateway that it goes to.
     """
 
     def __init__(self, gateways: Sequence[Endpoint], user: str, first: int) -> None:
         self.visits: list[Client] = []
         self._gateways = gateways
         self._user = user
-        self._next = first
+        self.at = first % len(gateways)
 
     @property
     def frames(self) -> list[Frame]:
@@ -57,8 +58,8 @@ class Nomad:
         """Stay connected until cancelled."""
         while True:
             with contextlib.suppress(OSError, websockets.WebSocketException, Closed, TimeoutError):
-                await self._visit(self._gateways[self._next % len(self._gateways)])
-            self._next += 1
+                await self._visit(self._gateways[self.at])
+            self.at = (self.at + 1) % len(self._gateways)
             await asyncio.sleep(0.02)
 
     async def _visit(self, gateway: Endpoint) -> None:
