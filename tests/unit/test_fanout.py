@@ -430,6 +430,13 @@ def test_what_one_read_brings_leaves_in_one_write(specs: list[dict[str, Any]]) -
     assert len(one.writes) == 1
 
 
+def test_tenants_with_the_same_audience_in_one_read_are_kept_apart() -> None:
+    scene = Scene()
+    one, other = scene.receiver(), scene.receiver(tenant="acme")
+    scene.deliver(event(1), event(2, tenant="acme"), event(3))
+    assert (one.received, other.received) == ([1, 3], [2])
+
+
 def test_frame_is_made_once_for_everybody() -> None:
     scene = Scene()
     one, two = scene.receiver(), scene.receiver()

@@ -54,7 +54,8 @@ EVENTS = st.lists(
     min_size=1,
     max_size=12,
 )
-HELD = st.dictionaries(st.sampled_from(ADDRESSES), st.integers(0, 60), max_size=3)
+BACK = st.integers(0, 40)
+HELD = st.dictionaries(st.sampled_from(ADDRESSES), BACK, min_size=1, max_size=3)
 
 
 class LogBehaves(RuleBasedStateMachine):
@@ -86,7 +87,7 @@ class LogBehaves(RuleBasedStateMachine):
         self.last = [(0, 0)] * partitions
         self.floor = [(0, 0)] * partitions
 
-    @rule(number=st.integers(0, 2), lag_ms=st.integers(0, MARGIN_MS - 1), events=EVENTS)
+    @rule(number=st.integers(0, 2), lag_ms=st.sampled_from([0, 1_000, MARGIN_MS - 1]), events=EVENTS)
     def extend(self, number: int, lag_ms: int, events: list[tuple[str, list[str], int, dict[str, object]]]) -> None:
         number %= len(self.sources)
         batch = []
@@ -127,8 +128,10 @@ class LogBehaves(RuleBasedStateMachine):
         self.log.reset(number, f"{EPOCH}{number}", self.last[number])
         self.floor = list(self.last)
 
-    @rule(tenant=st.sampled_from([*TENANTS, "nobody"]), held=HELD, after=st.integers(0, 60))
-    def due(self, tenant: str, held: dict[str, int], after: int) -> None:
+    @rule(tenant=st.sampled_from([*TENANTS, "nobody"]), back=HELD, after_back=BACK)
+    def due(self, tenant: str, back: dict[str, int], after_back: int) -> None:
+        held = {address: max(0, self.head - count) for address, count in back.items()}
+        after = max(0, self.head - after_back)
         due = [
             entry.seq
             for entry in self.kept
@@ -248,6 +251,28 @@ def test_id_of_the_future_does_not_empty_the_log() -> None:
     assert len(log) == 2
 
 
+@pytest.mark.parametrize(
+    ("held", "after", "due"),
+    [
+        ({"all": 0}, 0, [1, 2, 3]),
+        ({"all": 2}, 0, [3]),
+        ({"all": 0}, 2, [3]),
+        ({"all": 3}, 0, []),
+        ({"user:1": 0}, 0, []),
+        ({}, 0, []),
+    ],
+)
+def test_due_is_what_comes_after_both(held: dict[str, int], after: int, due: list[int]) -> None:
+    assert filled(3).due("default", held, after) == due
+
+
+def test_reset_forgets_no_position_that_was_read() -> None:
+    log = log_of(2)
+    log.partitions[1].last = (9, 0)  # the consumer skipped what it could not decode
+    log.reset(0, "e2", (0, 0))
+    assert log.partitions[1].floor == (9, 0)
+
+
 # Cursors
 
 
@@ -323,6 +348,17 @@ def test_reset_of_one_partition_keeps_cursors_of_the_others() -> None:
     log.reset(0, "e2", (0, 0))
     assert log.locate("0-0.0.e2,5-0.1.e11") == Found(1)
     assert log.locate("0-0.0.e2,4-0.1.e11") == Older({1: (4, 0)}, Found(1))
+
+
+@pytest.mark.parametrize(("lag_ms", "replayed_too"), [(MARGIN_MS - 1, True), (MARGIN_MS, False)])
+def test_id_of_one_push_replays_the_other_partitions_from_the_margin_on(lag_ms: int, replayed_too: bool) -> None:
+    log = log_of(2)
+    pushed = Source(0).entry(10_000)
+    log.extend([pushed], now_ms=10_000)
+    log.extend([Source(1).entry(10_000 - lag_ms)], now_ms=10_000)
+    where = log.locate(id_of(pushed))
+    assert isinstance(where, Found)
+    assert (2 in replayed(log, where)) is replayed_too
 
 
 def test_vector_cursor_tells_apart_what_was_seen_of_each_partition() -> None:

@@ -351,6 +351,21 @@ def test_subscriber_whose_backlog_was_forgotten_has_fallen_out(
     assert scene.one.fell_out
 
 
+def test_subscriber_whose_backlog_was_forgotten_while_held_has_fallen_out() -> None:
+    scene = Scene(max_entries=3)
+    scene.one.room = 0
+    scene.one.lag_from(0)
+    scene.append(PAD * 4, PAD * 4)
+    scene.catch_up()
+    hold = scene.one.hold(scene.log)
+    scene.resume()
+    scene.append(3, 4, 5)
+    scene.one.room = None
+    scene.one.release(hold, [], scene.log, NOW_MS)
+    assert scene.one.fell_out
+    assert len(scene.one.received) == 1
+
+
 def test_subscriber_that_fell_out_writes_nothing_behind_the_hole() -> None:
     scene = Scene(max_entries=2)
     scene.one.pause(0)
