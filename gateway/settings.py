@@ -11,6 +11,7 @@ from __future__ import annotations
 import ipaddress
 import json
 import os
+import re
 import socket
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_origin
@@ -398,8 +399,14 @@ def _malformed_variable(error: SettingsError) -> ConfigError:
     return ConfigError("environment", str(error))
 
 
+# What Kubernetes puts into every pod for a Service called `gateway`.
+_SERVICE_LINK = re.compile(r"GATEWAY_(?:SERVICE_(?:HOST|PORT\w*)|PORT(?:_\d+_(?:TCP|UDP)\w*)?)")
+
+
 def _variables() -> list[str]:
-    return [name for name in os.environ if name.upper().startswith(ENV_PREFIX)]
+    return [
+        name for name in os.environ if name.upper().startswith(ENV_PREFIX) and _SERVICE_LINK.fullmatch(name) is None
+    ]
 
 
 def _setting_of(variable: str) -> tuple[str, str]:
