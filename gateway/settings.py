@@ -399,14 +399,16 @@ def _malformed_variable(error: SettingsError) -> ConfigError:
     return ConfigError("environment", str(error))
 
 
-# What Kubernetes puts into every pod for a Service called `gateway`.
+# What Kubernetes puts into every pod for a Service called `gateway`, this one always among it.
+_SERVICE_HOST = "GATEWAY_SERVICE_HOST"
 _SERVICE_LINK = re.compile(r"GATEWAY_(?:SERVICE_(?:HOST|PORT\w*)|PORT(?:_\d+_(?:TCP|UDP)\w*)?)")
 
 
 def _variables() -> list[str]:
-    return [
-        name for name in os.environ if name.upper().startswith(ENV_PREFIX) and _SERVICE_LINK.fullmatch(name) is None
-    ]
+    names = [name for name in os.environ if name.upper().startswith(ENV_PREFIX)]
+    if _SERVICE_HOST in names:
+        names = [name for name in names if _SERVICE_LINK.fullmatch(name) is None]
+    return names
 
 
 def _setting_of(variable: str) -> tuple[str, str]:

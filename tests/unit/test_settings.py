@@ -406,17 +406,11 @@ def test_file_for_development_is_in_dev_mode() -> None:
 
 
 @pytest.mark.parametrize(
-    "name",
-    [
-        "GATEWAY_SERVICE_HOST",
-        "GATEWAY_SERVICE_PORT",
-        "GATEWAY_SERVICE_PORT_HTTP",
-        "GATEWAY_PORT",
-        "GATEWAY_PORT_8889_TCP_ADDR",
-    ],
+    "name", ["GATEWAY_SERVICE_PORT", "GATEWAY_SERVICE_PORT_HTTP", "GATEWAY_PORT", "GATEWAY_PORT_8889_TCP_ADDR"]
 )
 def test_what_kubernetes_says_of_a_service_called_gateway_is_no_setting(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv("GATEWAY_SERVICE_HOST", "10.0.0.1")
     monkeypatch.setenv(name, "tcp://10.0.0.1:8889")
     assert load() == Settings()
