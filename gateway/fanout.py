@@ -61,7 +61,7 @@ class Fanout:
             return
         for part in _parts(run):
             self._at = part[-1].seq  # where a socket that pauses in this write goes on
-            chunks: dict[Wire, bytes] = {}
+            chunks = _Chunks(part)
             wire: Wire | None = None
             chunk = b""
             written = 0
@@ -70,7 +70,7 @@ class Fanout:
                     continue
                 if receiver.wire is not wire:
                     wire = receiver.wire
-                    chunk = chunks.get(wire) or chunks.setdefault(wire, b"".join(wire.frames(part)))
+                    chunk = chunks[wire]
                 receiver.write(chunk)
                 written += 1
             self.delivered += written * len(part)
@@ -102,7 +102,7 @@ class Fanout:
         return self._hub.match(entry.tenant, entry.to, options.exclude)
 
     def _put(self, run: list[Entry], receivers: Collection[Subscriber]) -> None:
-        chunks: dict[Wire, bytes] = {}
+        chunks = _Chunks(run)
         wire: Wire | None = None
         chunk = b""
         gathered = 0
@@ -111,7 +111,7 @@ class Fanout:
                 continue
             if receiver.wire is not wire:
                 wire = receiver.wire
-                chunk = chunks.get(wire) or chunks.setdefault(wire, b"".join(wire.frames(run)))
+                chunk = chunks[wire]
             outbox = receiver.outbox
             if not outbox:
                 self._touched.append(receiver)
@@ -137,6 +137,19 @@ class Fanout:
                 receiver.lag_from(before)
                 receiver.catch_up(log, now_ms)
         self._touched.clear()
+
+
+class _Chunks(dict[Wire, bytes]):
+    """The joined frames of a run in each wire format that a receiver of it has, made when the first one asks."""
+
+    __slots__ = ("_run",)
+
+    def __init__(self, run: list[Entry]) -> None:
+        self._run = run
+
+    def __missing__(self, wire: Wire) -> bytes:
+        chunk = self[wire] = b"".join(wire.frames(self._run))
+        return chunk
 
 
 def _end_of_run(batch: list[Entry], start: int) -> int:

@@ -20,8 +20,6 @@ WEBSOCKET_PATH = "/ws"
 HEALTH_PATH = "/health"
 READY_PATH = "/ready"
 
-MAX_PATH_LENGTH = 16 * 1024
-
 _BEARER_SUBPROTOCOL = "bearer."
 _ANY_ORIGIN = "*"
 _MAX_PARAMETERS = 32

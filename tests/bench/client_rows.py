@@ -151,9 +151,10 @@ def chat(lab: Laboratory) -> Result:
             _chat(station, lab.seconds / 4)
         pairs = lab.alternate(lambda: _chat(subject, lab.seconds), lambda: _chat(hub, lab.seconds))
     ours, theirs = zip(*pairs, strict=True)
-    ratios = (_done(our) / _done(their) for our, their in pairs)
+    acked = [our.acked_in_time / their.acked_in_time for our, their in pairs]
+    done = [_done(our) / _done(their) for our, their in pairs]
     return Result(
-        [at_least("acked and delivered/s", ratios, 3, TIMES_A)],
+        [at_least("acked/s", acked, 3, TIMES_A), at_least("acked and delivered/s", done, 3, TIMES_A)],
         _chat_figures(ours),
         _chat_figures(theirs),
         samples={"rounds": [[asdict(result) for result in pair] for pair in pairs]},
