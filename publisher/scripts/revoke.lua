@@ -5,13 +5,11 @@
 -- ARGV[4] member of the revocations   ARGV[5] how long to remember it, ms
 -- ARGV[6...] the fields and values of the entry that announces it
 --
--- Returns as publish.lua does, and treats epoch and key as that does.
-if KEYS[4] then
-  local known = redis.call('GET', KEYS[4])
-  if known then
-    local id, epoch = string.match(known, '^(%S+) (%S+)$')
-    return {id, epoch, 0}
-  end
+-- Returns as publish.lua does.
+-- include: append.lua
+local before = known(KEYS[4])
+if before then
+  return before
 end
 -- The server's clock: publishers' clocks differ, and a forgotten revocation is a hole.
 local time = redis.call('TIME')
@@ -21,13 +19,6 @@ redis.call('ZREMRANGEBYSCORE', KEYS[3], '-inf', string.format('(%.0f', now))
 redis.call('ZADD', KEYS[3], 'GT', string.format('%.0f', now + ARGV[5]), ARGV[4])
 local last = redis.call('ZREVRANGE', KEYS[3], 0, 0, 'WITHSCORES')[2]
 redis.call('PEXPIREAT', KEYS[3], string.format('%.0f', tonumber(last)))
-local epoch = redis.call('GET', KEYS[2])
-if not epoch or redis.call('EXISTS', KEYS[1]) == 0 then
-  epoch = ARGV[1]
-  redis.call('SET', KEYS[2], epoch)
-end
-local id = redis.call('XADD', KEYS[1], 'MAXLEN', '~', ARGV[2], '*', unpack(ARGV, 6))
-if KEYS[4] then
-  redis.call('SET', KEYS[4], id .. ' ' .. epoch, 'PX', ARGV[3])
-end
-return {id, epoch, 1}
+local appended = append(KEYS[1], KEYS[2], ARGV[1], ARGV[2], {unpack(ARGV, 6)})
+remember(KEYS[4], ARGV[3], appended)
+return appended

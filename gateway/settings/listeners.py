@@ -1,0 +1,68 @@
+"""Where clients and services connect: the sections `listen`, `http` and `compression`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import AfterValidator, Field
+
+from gateway.settings.section import Seconds, Section
+from publisher.address import DEFAULT_TENANT
+
+
+class Listen(Section):
+    """Where sockets are accepted."""
+
+    host: str = Field("0.0.0.0", description="Address to listen on; in dev mode only a loopback address.")  # noqa: S104
+    port: int = Field(8889, ge=0, le=65535, description="TCP port of the WebSocket endpoint `/ws` and of `/health`.")
+    backlog: int = Field(4096, ge=1, description="Connections that the kernel queues before they are accepted.")
+    reuse_port: bool = Field(False, description="Share the port with other instances on this host (SO_REUSEPORT).")
+    origins: tuple[str, ...] = Field(
+        (),
+        description="Origins whose pages may connect, for example `https://app.example.com`, besides the gateway's own "
+        "host. `*` allows every page.",
+    )
+
+
+class ApiKey(Section):
+    """A key for the HTTP API."""
+
+    name: str = Field(pattern=r"^[A-Za-z0-9_.-]{1,64}$", description="Names its holder, in logs and limits.")
+    hash: str = Field(
+        pattern=r"^[0-9a-f]{64}$", description="SHA-256 of the key, in hex, as `gateway apikey NAME` prints it."
+    )
+    tenant: str = Field(
+        DEFAULT_TENANT, pattern=r"^[A-Za-z0-9_.-]{1,64}$", description="The tenant that its holder pushes to."
+    )
+
+
+def _distinct(keys: tuple[ApiKey, ...]) -> tuple[ApiKey, ...]:
+    for option in ("name", "hash"):
+        if len({getattr(key, option) for key in keys}) < len(keys):
+            raise ValueError(f"two keys have the same {option}")
+    return keys
+
+
+class Http(Section):
+    """The HTTP API."""
+
+    enabled: bool = Field(True, description="Serve the HTTP API beside the sockets; `gateway api` serves it alone.")
+    host: str | None = Field(None, min_length=1, description="Address to listen on. Default: that of `listen.host`.")
+    port: int = Field(8890, ge=0, le=65535, description="TCP port of the HTTP API.")
+    docs: bool | None = Field(
+        None, description="Serve `/docs` and `/openapi.json`, to everybody. Default: in dev mode only."
+    )
+    api_keys: Annotated[tuple[ApiKey, ...], AfterValidator(_distinct)] = Field(
+        (), description="Keys of services, which may push to one tenant each. A JWT with the scope `push` may as well."
+    )
+    max_body_bytes: int = Field(4 * 1024 * 1024, ge=1_024, description="Largest request body, in bytes.")
+    body_timeout_s: Seconds = Field(10.0, description="Time for a request's body, in seconds.")
+    connections: int = Field(1_000, ge=1, description="Most connections, and most requests at the same time.")
+    requests_per_s: float = Field(1_000.0, gt=0, description="Requests of one caller per second, in the long run.")
+    requests_burst: float = Field(2_000.0, ge=1, description="Requests of one caller at once.")
+
+
+class Compression(Section):
+    """permessage-deflate (RFC 7692)."""
+
+    enabled: bool = Field(False, description="Offer compression: less traffic for more CPU, once per event.")

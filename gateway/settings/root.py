@@ -1,0 +1,133 @@
+"""The whole configuration: its sections, what dev mode opens, and what must hold between them."""
+
+from __future__ import annotations
+
+import ipaddress
+import socket
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal
+
+from pydantic import AfterValidator, Field, model_validator
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from gateway.settings.auth import Auth
+from gateway.settings.clients import Heartbeat, Limits, Policy
+from gateway.settings.listeners import Compression, Http, Listen
+from gateway.settings.process import Instance, Log, Logging, Redis, Shutdown
+
+ENV_PREFIX: Final = "GATEWAY_"
+MIN_SECRET_BYTES: Final = 32
+
+
+def _under_a_folder(path: Path) -> Path:
+    if str(path) in {"", "/"}:
+        raise ValueError("use a folder of its own")
+    return path
+
+
+class Settings(BaseSettings):
+    """The whole configuration."""
+
+    model_config = SettingsConfigDict(env_prefix=ENV_PREFIX, env_nested_delimiter="__", frozen=True, extra="forbid")
+
+    mode: Literal["production", "dev"] = Field(
+        "production", description="`dev`: loopback only, embedded Redis, a secret of its own, an open policy."
+    )
+    state_dir: Annotated[Path, AfterValidator(_under_a_folder)] = Field(
+        Path(".tidegate"),
+        description="In dev mode: where the embedded Redis and the development secret live.",
+    )
+    listen: Listen = Listen()
+    http: Http = Http()
+    instance: Instance = Instance()
+    redis: Redis = Redis()
+    auth: Auth = Auth()
+    log: Log = Log()
+    limits: Limits = Limits()
+    heartbeat: Heartbeat = Heartbeat()
+    policy: Policy = Policy()
+    compression: Compression = Compression()
+    shutdown: Shutdown = Shutdown()
+    logging: Logging = Logging()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _dev_defaults(cls, values: dict[str, Any]) -> dict[str, Any]:
+        """Put what dev mode opens under what the file and the environment say."""
+        return layered(_DEV_DEFAULTS, values) if values.get("mode") == "dev" else values
+
+    @model_validator(mode="after")
+    def _sane(self) -> Settings:
+        if self.mode == "dev" and not _is_loopback(self.listen.host):
+            raise ValueError(
+                f"listen.host: dev mode listens on a loopback address only, such as 127.0.0.1, not {self.listen.host!r}"
+            )
+        if self.mode == "dev" and not _is_loopback(self.http_host):
+            raise ValueError(f"http.host: dev mode listens on a loopback address only, not {self.http_host!r}")
+        if self.heartbeat.timeout_s <= self.heartbeat.ping_interval_s:
+            raise ValueError("heartbeat.timeout_s: must be over heartbeat.ping_interval_s")
+        for name in ("secret", "previous_secret"):
+            secret = getattr(self.auth, name)
+            if secret is not None and len(secret.get_secret_value().encode()) < MIN_SECRET_BYTES:
+                raise ValueError(f"auth.{name}: use at least {MIN_SECRET_BYTES} bytes")
+        return self
+
+    @property
+    def instance_id(self) -> str:
+        """The instance's id, the default one made from where it runs."""
+        return self.instance.id or f"{socket.gethostname().split('.')[0]}-{self.listen.port}"
+
+    @property
+    def http_host(self) -> str:
+        """Where the HTTP API listens."""
+        return self.http.host or self.listen.host
+
+    @property
+    def http_docs(self) -> bool:
+        """Whether the HTTP API serves its documentation."""
+        return self.mode == "dev" if self.http.docs is None else self.http.docs
+
+    @property
+    def redis_url(self) -> str:
+        """The URL of the log's server."""
+        url = self.redis.url
+        return url.get_secret_value() if url is not None else "redis://127.0.0.1:6379/0"
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],  # noqa: ARG003 - the signature is the library's
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Let the environment win over the file, which comes in as the constructor's arguments."""
+        return env_settings, init_settings
+
+
+_OPEN = {"allow": "anyone"}
+_DEV_DEFAULTS: dict[str, Any] = {
+    "listen": {"host": "127.0.0.1", "origins": ["*"]},
+    "policy": {action: [_OPEN] for action in ("join_group", "send_to_group", "send_to_user", "subscribe", "add_tag")},
+    "logging": {"format": "console"},
+    "shutdown": {"drain_s": 0.5},
+}
+
+
+def layered(under: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
+    merged = dict(under)
+    for key, value in over.items():
+        if isinstance(value, dict) and isinstance(merged.get(key), dict):
+            value = layered(merged[key], value)
+        merged[key] = value
+    return merged
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
