@@ -136,7 +136,7 @@ class Backfill:
             if entry.tenant != connection.tenant or missing.addresses.isdisjoint(entry.to):
                 continue
             if options is not None and (
-                options.control or options.expired(now_ms) or entry.excludes(connection.addresses)
+                not options.kept or options.expired(now_ms) or entry.excludes(connection.addresses)
             ):
                 continue
             wanted.append(entry)

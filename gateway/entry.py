@@ -29,6 +29,8 @@ _ONE_ADDRESS = re.compile(
     rf'\["(?:{ALL}|(?:{"|".join(KINDS)}):[ !#-\[\]-~]{{1,{MAX_NAME_LENGTH}}})"\]'.encode()
 ).fullmatch
 
+_NEVER_REPLAYED = {fields_of.KIND_CONTROL, fields_of.KIND_EPHEMERAL}
+
 _MAX_CACHED = 8_192
 # Measured: the objects of an entry; and, per address, its string, its chain and its slots.
 _OVERHEAD = 330
@@ -42,17 +44,27 @@ class Options:
 
     Attributes:
         exclude: Addresses whose connections do not receive it.
-        control: It is an order to the gateways, not a push.
+        kind: One of the publisher's `KIND_` constants; one that this version does not know is a plain event.
         expires_at: ms since 1970, or None.
         low: Among the first that a lagging socket goes without.
         collapse: A lagging socket receives only the newest of this key.
     """
 
     exclude: tuple[str, ...]
-    control: bool
+    kind: bytes
     expires_at: int | None
     low: bool
     collapse: bytes | None
+
+    @property
+    def control(self) -> bool:
+        """It is an order to the gateways, not a push."""
+        return self.kind == fields_of.KIND_CONTROL
+
+    @property
+    def kept(self) -> bool:
+        """Whether a replay may show it."""
+        return self.kind not in _NEVER_REPLAYED
 
     def expired(self, now_ms: int) -> bool:
         """Tell whether nobody should receive it any more."""
@@ -215,7 +227,7 @@ class EntryDecoder:
             raise PoisonEntry(entry_id, "its expiry is not a number of ms")
         options = Options(
             exclude=self._audience(entry_id, exclude) if exclude is not None else (),
-            control=kind == fields_of.KIND_CONTROL,
+            kind=kind,
             expires_at=int(expires) if expires is not None else None,
             low=named.get(fields_of.F_PRIORITY) == fields_of.PRIORITY_LOW,
             collapse=named.get(fields_of.F_COLLAPSE),
@@ -223,4 +235,4 @@ class EntryDecoder:
         return None if options == _NO_OPTIONS else options
 
 
-_NO_OPTIONS = Options(exclude=(), control=False, expires_at=None, low=False, collapse=None)
+_NO_OPTIONS = Options(exclude=(), kind=fields_of.KIND_EVENT, expires_at=None, low=False, collapse=None)

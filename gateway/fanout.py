@@ -13,8 +13,10 @@ from gateway.entry import Entry, Options
 from gateway.hub import Hub
 from gateway.log import Log
 from gateway.subscriber import MAX_WRITE_BYTES, Subscriber, Wire
+from publisher.event import KIND_CONTROL, KIND_STATE
 
 _ENVELOPE_BYTES = 160
+_OBEYED = {KIND_CONTROL, KIND_STATE}
 
 
 class Fanout:
@@ -22,7 +24,7 @@ class Fanout:
     Delivers what the consumer reads.
 
     Args:
-        obey: Called with each control entry, at its place in the order of the log.
+        obey: Called with each entry that concerns the gateways themselves, at its place in the order of the log.
 
     Attributes:
         delivered: Frames handed to sockets by the live path, since start.
@@ -93,10 +95,11 @@ class Fanout:
             start = stop
 
     def _match_with_options(self, entry: Entry, options: Options, now_ms: int) -> Collection[Subscriber]:
-        """Obey an order, which nobody receives; return who receives anything else."""
-        if options.control:
+        """Obey what the gateways have to know; return who receives it: nobody, where it is an order."""
+        if options.kind in _OBEYED:
             self._obey(entry)
-            return ()
+            if options.control:
+                return ()
         if options.expired(now_ms):
             return ()
         return self._hub.match(entry.tenant, entry.to, options.exclude)

@@ -8,7 +8,7 @@ sets are deleted, and it changes in synchronous code only. Pure: no clock, no I/
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -17,11 +17,20 @@ if TYPE_CHECKING:
 _NOBODY: frozenset[Subscriber] = frozenset()
 
 
-class Hub:
-    """The index from (tenant, address) to subscribers."""
+Observer = Callable[["Subscriber", str, bool], None]
 
-    def __init__(self) -> None:
+
+class Hub:
+    """
+    The index from (tenant, address) to subscribers.
+
+    Args:
+        observe: Called after each change, with the subscriber, the address, and whether it was added.
+    """
+
+    def __init__(self, observe: Observer | None = None) -> None:
         self._tenants: dict[str, dict[str, set[Subscriber]]] = {}
+        self._observe = observe
 
     def add(self, subscriber: Subscriber, address: str, since: int) -> None:
         """
@@ -35,6 +44,8 @@ class Hub:
             return
         subscriber.addresses[address] = since
         self._tenants.setdefault(subscriber.tenant, {}).setdefault(address, set()).add(subscriber)
+        if self._observe is not None:
+            self._observe(subscriber, address, True)
 
     def remove(self, subscriber: Subscriber, address: str) -> bool:
         """No longer select `subscriber` for `address`; tell whether it was selected."""
@@ -46,6 +57,8 @@ class Hub:
             del index[address]
             if not index:
                 del self._tenants[subscriber.tenant]
+        if self._observe is not None:
+            self._observe(subscriber, address, False)
         return True
 
     def remove_all(self, subscriber: Subscriber) -> None:

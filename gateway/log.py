@@ -128,7 +128,7 @@ class Log:
             addresses += len(entry.to)
             options = entry.options
             if options is not None:
-                if options.control:  # orders are never replayed
+                if not options.kept:
                     continue
                 self._optional.add(seq)
             try:

@@ -38,7 +38,9 @@ REQUIRED: Final = (F_VERSION, F_TENANT, F_TO, F_EVENT, F_MESSAGE_ID, F_DATA)
 
 KIND_EVENT: Final = b"event"
 KIND_NOTIFY: Final = b"notify"
-KIND_CONTROL: Final = b"control"
+KIND_CONTROL: Final = b"control"  # an order to the gateways, not a push
+KIND_STATE: Final = b"state"  # a push that the gateways take note of as well
+KIND_EPHEMERAL: Final = b"ephemeral"  # for who is there now: neither kept nor replayed
 
 PRIORITY_LOW: Final = b"low"
 

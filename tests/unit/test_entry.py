@@ -74,18 +74,20 @@ def test_repeated_addresses_count_once() -> None:
     ("fields", "options"),
     [
         ({"x": b'["tag:a","user:2"]'}, {"exclude": ("tag:a", "user:2")}),
-        ({"k": b"control"}, {"control": True}),
+        ({"k": b"control"}, {"kind": b"control"}),
+        ({"k": b"notify"}, {"kind": b"notify"}),
+        ({"k": b"ephemeral"}, {"kind": b"ephemeral"}),
         ({"exp": b"1234567890123"}, {"expires_at": 1234567890123}),
         ({"p": b"low"}, {"low": True}),
         ({"c": b"order-7"}, {"collapse": b"order-7"}),
     ],
 )
 def test_option_is_read(fields: dict[str, bytes], options: dict[str, Any]) -> None:
-    none = {"exclude": (), "control": False, "expires_at": None, "low": False, "collapse": None}
+    none = {"exclude": (), "kind": b"event", "expires_at": None, "low": False, "collapse": None}
     assert options_of(**fields) == Options(**{**none, **options})
 
 
-@pytest.mark.parametrize("fields", [{"k": b"event"}, {"k": b"notify"}, {"p": b"normal"}, {"x": b"[]"}])
+@pytest.mark.parametrize("fields", [{"k": b"event"}, {"p": b"normal"}, {"x": b"[]"}])
 def test_option_that_says_nothing_is_none(fields: dict[str, bytes]) -> None:
     assert options_of(**fields) is None
 

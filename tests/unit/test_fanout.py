@@ -579,6 +579,26 @@ def test_order_is_not_delivered() -> None:
     assert one.received == []
 
 
+def test_state_is_delivered_and_taken_note_of() -> None:
+    scene = Scene()
+    one = scene.receiver()
+    scene.deliver(event(1, kind=b"state"))
+    assert [order.id for order, _ in scene.obeyed] == [b"1-0"]
+    assert one.received == [1]
+
+
+def test_what_is_ephemeral_reaches_who_is_there_and_is_never_replayed() -> None:
+    scene = Scene()
+    there = scene.receiver()
+    lagging = scene.receiver(room=0)
+    scene.deliver(event(1))
+    assert lagging.paused
+    scene.deliver(event(2, kind=b"ephemeral"), event(3))
+    lagging.resume(scene.log, 1_000)
+    assert there.received == [1, 2, 3]
+    assert lagging.received == [1, 3]
+
+
 def test_who_joins_by_an_order_replays_no_less_than_it_missed() -> None:
     scene = Scene()
     scene.deliver(event(1))

@@ -100,3 +100,14 @@ def test_iteration_survives_changes() -> None:
     for each in hub.subscribers():
         hub.remove_all(each)
     assert hub.count("default", "all") == 0
+
+
+def test_observer_is_told_of_every_change_and_of_nothing_else() -> None:
+    seen: list[tuple[Subscriber, str, bool]] = []
+    hub = Hub(lambda *change: seen.append(change))
+    one = subscriber()
+    hub.add(one, "user:1", 0)
+    hub.add(one, "user:1", 0)
+    hub.remove(one, "group:a")
+    hub.remove_all(one)
+    assert seen == [(one, "user:1", True), (one, "user:1", False)]

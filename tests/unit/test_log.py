@@ -49,7 +49,7 @@ EVENTS = st.lists(
         st.sampled_from(TENANTS),
         st.lists(st.sampled_from(ADDRESSES), min_size=1, max_size=3, unique=True),
         st.sampled_from([0, 0, 100]),
-        st.sampled_from([{}, {}, {"priority": "low"}, {"kind": b"control"}]),
+        st.sampled_from([{}, {}, {"priority": "low"}, {"kind": b"control"}, {"kind": b"ephemeral"}]),
     ),
     min_size=1,
     max_size=12,
@@ -136,7 +136,7 @@ class LogBehaves(RuleBasedStateMachine):
             entry.seq
             for entry in self.kept
             if entry.tenant == tenant
-            and not (entry.options is not None and entry.options.control)
+            and not (entry.options is not None and not entry.options.kept)
             and entry.seq > after
             and any(address in held and held[address] < entry.seq for address in entry.to)
         ]
@@ -190,7 +190,7 @@ class LogBehaves(RuleBasedStateMachine):
             assert {(tenant, address) for tenant, index in self.log._chains.items() for address in index} == {
                 (entry.tenant, address)
                 for entry in self.kept
-                if not (entry.options is not None and entry.options.control)
+                if not (entry.options is not None and not entry.options.kept)
                 for address in entry.to
             }
             assert self.log._optional <= {entry.seq for entry in self.kept}
