@@ -8,8 +8,9 @@ here. Pure: no clock, no I/O; frames are not its business.
 Sequence numbers count the entries that this instance has read and mean nothing elsewhere. For the world outside
 there are cursors (`publisher.cursor`), which `locate` and `cursor_at` translate.
 
-The index holds, per address, the ascending sequence numbers of its entries (a *chain*). Appending is one list
-append; a replay is one bisect and one slice; the stale front of a chain is cut when half of it is stale.
+The index holds, per address, the ascending sequence numbers of its entries (a *chain*). It is cut into segments of a
+few thousand entries, and a segment is indexed when the first replay looks into it: most never are, and what nobody
+here wants costs no more than its place in the ring. A replay is one bisect and one slice per segment and address.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Final
 
 from gateway.entry import Entry, EntryId, footprint, split_id
 from publisher.cursor import Cursor
@@ -24,6 +26,7 @@ from publisher.cursor import Cursor
 Chain = list[int]
 
 _CROSS_PARTITION_MARGIN_MS = 5_000
+_SEGMENT: Final = 4_096  # measured: half as large or twice, a replay costs the same
 _COMPACT_AFTER = 1_024
 _COMPACT_AFTER_BYTES = 4 * 1024 * 1024
 
@@ -37,13 +40,40 @@ class Partition:
         epoch: Its incarnation.
         last: Id of the newest entry read.
         floor: Everything after this id, up to `last`, is in memory.
-        chain: Sequence numbers of its entries in memory.
+        chain: Ascending sequence numbers of its entries in memory; a range where no other partition's are between.
     """
 
     epoch: str = ""
     last: EntryId = (0, 0)
     floor: EntryId = (0, 0)
-    chain: Chain = field(default_factory=list)
+    chain: list[int] | range = range(0)
+
+    def append(self, first: int, last: int) -> None:
+        """Add the entries numbered from `first` to `last`."""
+        chain = self.chain
+        if not chain:
+            self.chain = range(first, last + 1)
+        elif isinstance(chain, range) and chain[-1] == first - 1:
+            self.chain = range(chain[0], last + 1)
+        else:
+            numbers = list(chain) if isinstance(chain, range) else chain
+            numbers += range(first, last + 1)
+            self.chain = numbers
+
+    def release(self, count: int) -> None:
+        """Forget the first `count` of its entries."""
+        if isinstance(self.chain, range):
+            self.chain = self.chain[count:]
+        else:
+            del self.chain[:count]
+
+
+@dataclass(slots=True)
+class _Segment:
+    """The index of some consecutive entries: tenant → address → chain, of the entries up to number `until`."""
+
+    until: int
+    tenants: dict[str, dict[str, Chain]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +127,7 @@ class Log:
         self._stale_bytes = 0  # of entries that are forgotten, but not yet let go of
         self._entries: list[Entry] = []
         self._offset = 1  # sequence number of self._entries[0]
-        self._chains: dict[str, dict[str, Chain]] = {}
+        self._segments: dict[int, _Segment] = {}  # by number, those that somebody has looked into
         self._optional: set[int] = set()  # those with options, which a replay must look at one by one
 
     def __len__(self) -> int:
@@ -120,31 +150,19 @@ class Log:
             return
         seq = self.head
         data_bytes = addresses = 0
-        partition = self.partitions[entries[0].partition]
         for entry in entries:
             seq += 1
             entry.seq = seq
             data_bytes += len(entry.data)
             addresses += len(entry.to)
-            options = entry.options
-            if options is not None:
-                if not options.kept:
-                    continue
+            if entry.options is not None and entry.options.kept:
                 self._optional.add(seq)
-            try:
-                index = self._chains[entry.tenant]
-            except KeyError:
-                index = self._chains[entry.tenant] = {}
-            for address in entry.to:
-                if address in index:
-                    index[address].append(seq)
-                else:
-                    index[address] = [seq]
+        partition = self.partitions[entries[0].partition]
+        partition.append(self.head + 1, seq)
+        partition.last = entries[-1].position
         self._entries.extend(entries)
-        partition.chain.extend(range(self.head + 1, seq + 1))
         self.head = seq
         self._bytes += footprint(len(entries), addresses, data_bytes)
-        partition.last = entries[-1].position
         self._evict(now_ms)
 
     def reset(self, partition: int, epoch: str, floor: EntryId) -> None:
@@ -154,7 +172,7 @@ class Log:
         Every entry goes, those of other partitions too: sequence numbers cannot have gaps. Their floors rise.
         """
         self._release(self.head + 1)
-        self.base = self.head + 1
+        self._segments.clear()
         for state in self.partitions:
             state.floor = state.last
         self.partitions[partition].epoch = epoch
@@ -178,23 +196,23 @@ class Log:
 
     def _release(self, first: int) -> None:
         """Forget every entry before `first`."""
-        taken = self._bytes
+        data_bytes = addresses = 0
         for entry in self._entries[self.base - self._offset : first - self._offset]:
-            self._bytes -= entry.size
-            self._optional.discard(entry.seq)
-            index = self._chains.get(entry.tenant)
-            if index is not None:
-                for address in entry.to:
-                    _cut(index, address, first)
-                if not index:
-                    del self._chains[entry.tenant]
+            data_bytes += len(entry.data)
+            addresses += len(entry.to)
+            if entry.options is not None:
+                self._optional.discard(entry.seq)
+        released_bytes = footprint(first - self.base, addresses, data_bytes)
         for partition in self.partitions:
             released = bisect_left(partition.chain, first)
             if released:
                 partition.floor = self.entry(partition.chain[released - 1]).position
-                del partition.chain[:released]
+                partition.release(released)
+        for number in range(self.base // _SEGMENT, first // _SEGMENT):
+            self._segments.pop(number, None)
         self.base = first
-        self._stale_bytes += taken - self._bytes
+        self._bytes -= released_bytes
+        self._stale_bytes += released_bytes
         stale = first - self._offset
         if stale > _COMPACT_AFTER or self._stale_bytes > _COMPACT_AFTER_BYTES or first > self.head:
             del self._entries[:stale]
@@ -210,17 +228,45 @@ class Log:
         Args:
             addresses: Address → sequence number up to which its entries are not meant for the caller.
         """
-        index = self._chains.get(tenant)
-        if index is None:
-            return []
+        start = max(after, self.base - 1, min(addresses.values(), default=self.head))
         found = []
-        for address, since in addresses.items():
-            chain = index.get(address)
-            if chain and chain[-1] > after and chain[-1] > since:
-                found.append(chain[bisect_right(chain, max(after, since, self.base - 1)) :])
+        for number in range((start + 1) // _SEGMENT, self.head // _SEGMENT + 1):
+            index = self._segment(number).get(tenant)
+            if index is None:
+                continue
+            for address, since in addresses.items():
+                chain = index.get(address)
+                if chain and chain[-1] > start and chain[-1] > since:
+                    found.append(chain[bisect_right(chain, max(start, since)) :])
         if len(found) == 1:
             return found[0]
         return sorted(set().union(*found))
+
+    def _segment(self, number: int) -> dict[str, dict[str, Chain]]:
+        """Return the index of a segment, tenant → address → chain, made or completed now."""
+        segment = self._segments.get(number)
+        if segment is None:
+            segment = self._segments[number] = _Segment(max(self.base, number * _SEGMENT) - 1)
+        last = min(self.head, (number + 1) * _SEGMENT - 1)
+        if segment.until < last:
+            self._index(segment, last)
+        return segment.tenants
+
+    def _index(self, segment: _Segment, last: int) -> None:
+        """Add what a segment lacks, up to number `last`."""
+        tenants = segment.tenants
+        for entry in self._entries[segment.until + 1 - self._offset : last + 1 - self._offset]:
+            if entry.options is not None and not entry.options.kept:
+                continue
+            index = tenants.get(entry.tenant)
+            if index is None:
+                index = tenants[entry.tenant] = {}
+            for address in entry.to:
+                if address in index:
+                    index[address].append(entry.seq)
+                else:
+                    index[address] = [entry.seq]
+        segment.until = last
 
     def admissible(self, seqs: Iterable[int], addresses: dict[str, int], now_ms: int, *, lagging: bool) -> list[Entry]:
         """
@@ -346,14 +392,3 @@ def newest_of_each_key(entries: list[Entry]) -> list[Entry]:
     """Return `entries` with only the last of each collapse key; for entries that are not in memory."""
     newest = {e.options.collapse: e for e in entries if e.options is not None and e.options.collapse is not None}
     return [e for e in entries if e.options is None or e.options.collapse is None or newest[e.options.collapse] is e]
-
-
-def _cut(index: dict[str, Chain], address: str, first: int) -> None:
-    """Drop what is before `first` from an address's chain: at once if that is all of it, else by halves."""
-    chain = index.get(address)
-    if chain is None:
-        return
-    if chain[-1] < first:
-        del index[address]
-    elif len(chain) > 64 and chain[len(chain) // 2] < first:
-        del chain[: bisect_left(chain, first)]

@@ -27,6 +27,10 @@ def log_of(
     return log
 
 
+SEGMENT = 5
+"""Entries that share an index, in the model's log."""
+
+
 def filled(count: int, **limits: int) -> Log:
     """Return a log of one partition with the ids 1-0 to <count>-0."""
     log = log_of(**limits)
@@ -68,8 +72,8 @@ class LogBehaves(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.compact = mock.patch("gateway.log._COMPACT_AFTER", 3)
-        self.compact.start()
+        self.small = mock.patch.multiple("gateway.log", _COMPACT_AFTER=3, _SEGMENT=SEGMENT)
+        self.small.start()
         self.now_ms = 100_000
         self.kept: list[Entry] = []
         self.head = 0
@@ -182,22 +186,18 @@ class LogBehaves(RuleBasedStateMachine):
         if hasattr(self, "log"):
             for number, state in enumerate(self.log.partitions):
                 assert (state.last, state.floor) == (self.last[number], self.floor[number])
-                assert state.chain == [entry.seq for entry in self.kept if entry.partition == number]
+                assert list(state.chain) == [entry.seq for entry in self.kept if entry.partition == number]
 
     @invariant()
     def the_index_keeps_nothing_that_is_gone(self) -> None:
         if hasattr(self, "log"):
-            assert {(tenant, address) for tenant, index in self.log._chains.items() for address in index} == {
-                (entry.tenant, address)
-                for entry in self.kept
-                if not (entry.options is not None and not entry.options.kept)
-                for address in entry.to
-            }
+            segments = self.log._segments
+            assert all(number >= self.log.base // SEGMENT for number in segments)
             assert self.log._optional <= {entry.seq for entry in self.kept}
             assert len(self.log._entries) <= len(self.kept) + 4
 
     def teardown(self) -> None:
-        self.compact.stop()
+        self.small.stop()
 
 
 TestLogBehaves = LogBehaves.TestCase
@@ -208,9 +208,10 @@ TestLogBehaves = LogBehaves.TestCase
 
 def test_reset_leaves_nothing_in_the_index() -> None:
     log = filled(50)
+    log.due("default", {"all": 0}, 0)
     log.reset(0, "e2", (9, 9))
-    assert (log._chains, log._optional, log._entries, log.size_bytes, len(log)) == ({}, set(), [], 0, 0)
-    assert log.partitions[0].chain == []
+    assert (log._segments, log._optional, log._entries, log.size_bytes, len(log)) == ({}, set(), [], 0, 0)
+    assert list(log.partitions[0].chain) == []
 
 
 def test_sequence_numbers_go_on_after_a_reset() -> None:
@@ -220,10 +221,19 @@ def test_sequence_numbers_go_on_after_a_reset() -> None:
     assert (log.base, log.head) == (4, 4)
 
 
-def test_long_chains_are_cut() -> None:
+def test_a_segment_that_is_gone_leaves_the_index() -> None:
     log = filled(5_000, max_entries=100)
-    assert len(log._chains["default"]["all"]) <= 300
+    for _ in range(3):
+        log.due("default", {"all": 0}, 0)
+    assert len(log._segments) == 1
     assert log.due("default", {"all": 0}, 0) == list(range(4_901, 5_001))
+
+
+def test_what_nobody_asks_for_is_not_indexed() -> None:
+    log = filled(5_000)
+    assert log._segments == {}
+    assert log.due("default", {"all": 4_990}, 0) == list(range(4_991, 5_001))
+    assert set(log._segments) == {1}
 
 
 def test_the_ring_is_compacted() -> None:
