@@ -1,8 +1,8 @@
 """
 The log's stream: one reader's connection to one partition.
 
-Owns a connection of its own, because a blocking read holds it, and speaks to it below redis-py's client: the reply
-of XREADGROUP is used as hiredis parsed it, without a second pass over every entry.
+Owns a connection of its own, because a blocking read holds it, and speaks to it by a `Channel`: the reply of
+XREADGROUP is used as hiredis parsed it, without a second pass over every entry.
 """
 
 from __future__ import annotations
@@ -11,11 +11,13 @@ import asyncio
 from typing import Any, Final
 
 from redis.asyncio import Redis
+from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import NoScriptError, ResponseError
 
 from gateway.continuity import StreamState
 from gateway.entry import EntryId, join_id, split_id
 from gateway.store import keys
+from gateway.store.channel import Channel
 from gateway.store.connection import script
 from publisher.cursor import new_epoch
 
@@ -46,15 +48,17 @@ class StreamReader:
         self._consumer = instance_id
         self._timeout_s = timeout_s
         self._connection: Any = None
+        self._channel: Channel | None = None
 
     async def connect(self) -> None:
         """Open the connection; through the pool, so that Sentinel and TLS work as they do for other clients."""
         self._connection = self._pool.make_connection()
         await self._connection.connect()
+        self._channel = Channel(self._connection)
 
     async def disconnect(self) -> None:
         """Drop the connection, whatever it is doing."""
-        connection, self._connection = self._connection, None
+        connection, self._connection, self._channel = self._connection, None, None
         if connection is not None:
             await connection.disconnect(nowait=True)
 
@@ -65,14 +69,10 @@ class StreamReader:
         Raises:
             TimeoutError: No reply in time, which is `timeout_s` and, for a command that blocks, `wait_s`.
         """
-        patience_s = self._timeout_s + wait_s
-        async with asyncio.timeout(patience_s):
-            await self._connection.send_command(*command)
-            # With a timeout of its own, redis-py answers None when that is over, as if Redis had said so: ours is over
-            # first. Without any it takes the client's, which is too short for a command that blocks.
-            return await self._connection.read_response(
-                disable_decoding=True, timeout=2 * patience_s, disconnect_on_error=False
-            )
+        if self._channel is None:
+            raise RedisConnectionError("there is no connection")
+        async with asyncio.timeout(self._timeout_s + wait_s):
+            return await self._channel.call(*command)
 
     async def look(self) -> StreamState:
         """Return the stream's state; make the log if there is none."""
