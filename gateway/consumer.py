@@ -171,9 +171,8 @@ class Consumer:
             await self._judge(missing, self._state.epoch, self._state.last, self._continuity.count + missing)
 
     def _decode(self, raw: list[RawEntry]) -> list[Entry]:
-        decode = self._decoder.decode
         try:
-            return [decode(entry_id, fields) for entry_id, fields in raw]
+            return self._decoder.decode_all(raw)
         except PoisonEntry:
             return list(self._decode_each(raw))
 
