@@ -8,6 +8,7 @@ can come between "note the head of the log" and "register in the hub".
 
 from __future__ import annotations
 
+import itertools
 import secrets
 from typing import Any, Protocol
 
@@ -31,6 +32,10 @@ _log = structlog.get_logger()
 
 _TOKEN_EXPIRING_BEFORE_S = 30.0
 _NEVER = float("inf")
+
+# Names of the gateway's own frames.
+_PROCESS = secrets.token_hex(4)
+_frame_numbers = itertools.count(1)
 
 
 class Socket(Protocol):
@@ -359,7 +364,7 @@ class Connection(Subscriber):
 
     def _send(self, kind: str, data: Any) -> None:
         """Send a frame of the gateway's own, under a name of its own."""
-        message_id = secrets.token_hex(8)
+        message_id = f"{_PROCESS}-{next(_frame_numbers)}"
         self.write(v1.server_frame(kind, data, message_id=message_id, now_ms=self._services.now_ms()))
 
     def _is_busy(self) -> bool:

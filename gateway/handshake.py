@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import unquote_plus, urlsplit
 
 from websockets.datastructures import Headers
 from websockets.exceptions import InvalidHeader
@@ -51,12 +51,18 @@ def credentials(query: str, headers: Headers) -> Credentials:
 
     Browsers cannot set headers on a WebSocket, hence the other two ways. A query with too many parameters has none.
     """
-    try:
-        parameters = parse_qs(query, max_num_fields=_MAX_PARAMETERS)
-    except ValueError:
-        parameters = {}
-    token = _first(parameters.get("token", ())) or _bearer(headers) or _offered_token(offered(headers))
-    return Credentials(token, _first(parameters.get("cursor", ())))
+    token = _parameter(query, "token") or _bearer(headers) or _offered_token(offered(headers))
+    return Credentials(token, _parameter(query, "cursor"))
+
+
+def _parameter(query: str, name: str) -> str | None:
+    """Return the first value of a parameter that has one; `parse_qs` would take ten times as long."""
+    if name in query and query.count("&") < _MAX_PARAMETERS:
+        for parameter in query.split("&"):
+            key, _, value = parameter.partition("=")
+            if key == name and value:
+                return unquote_plus(value)
+    return None
 
 
 def offered(headers: Headers) -> list[str]:
@@ -100,10 +106,6 @@ def _is_same_host(origin: str, host: str) -> bool:
     except ValueError:
         return False
     return parts.scheme in ("http", "https") and parts.netloc == host
-
-
-def _first(values: Sequence[str]) -> str | None:
-    return values[0] if values else None
 
 
 def _bearer(headers: Headers) -> str | None:
