@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any, Protocol
 
+from redis._parsers.hiredis import NOT_ENOUGH_DATA
 from redis.asyncio import Redis, RedisCluster
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
@@ -118,18 +119,36 @@ async def _converse(connection: Any, exchange: Exchange) -> bool:
 
 async def _read_reply(connection: Any, exchange: Exchange) -> bool:
     """Read one reply; tell whether the server said that it is a replica."""
-    try:
-        # redis-py would close the connection on LOADING and NOAUTH, and with it the answers that follow.
-        reply = await connection.read_response(disable_decoding=True, disconnect_on_error=False)
-    except RedisError as error:
-        if failure_of(error) is Failure.LOST:
-            raise
-        exchange.failed(error)
-        if has_closed(error):
-            raise
-        return is_demotion(error)
-    exchange.answered(reply)
-    return False
+    reply = _parsed_reply(connection)
+    if reply is None:
+        try:
+            # redis-py would close the connection on LOADING and NOAUTH, and with it the answers that follow.
+            reply = await connection.read_response(disable_decoding=True, disconnect_on_error=False)
+        except RedisError as error:
+            reply = error
+    if not isinstance(reply, RedisError):
+        exchange.answered(reply)
+        return False
+    if failure_of(reply) is Failure.LOST:
+        raise reply
+    exchange.failed(reply)
+    if has_closed(reply):
+        raise reply
+    return is_demotion(reply)
+
+
+def _parsed_reply(connection: Any) -> Any:
+    """
+    Return a reply that has come with an earlier one, if it is all there.
+
+    The replies of a pipeline come together, and redis-py would spend more on waiting for each, which is there, than
+    the rest of a publish costs. None without hiredis, and under RESP3, where something else may be among them.
+    """
+    reader = getattr(connection._parser, "_reader", None)
+    if reader is None or not reader.has_data() or int(connection.protocol) != 2:
+        return None
+    reply = reader.gets(False)
+    return None if reply is NOT_ENOUGH_DATA else reply
 
 
 def open_link(redis: str | Redis | RedisCluster, connect_timeout_s: float) -> tuple[Link, Redis | None]:
