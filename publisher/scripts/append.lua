@@ -15,11 +15,13 @@ end
 -- Append one entry; `fields` is the list of its fields and values. Returns {id, epoch, 1}, as the scripts do.
 local function append(stream, epoch_key, new_epoch, maxlen, fields)
   local epoch = redis.call('GET', epoch_key)
-  if not epoch or redis.call('EXISTS', stream) == 0 then
+  local id = epoch and redis.call('XADD', stream, 'NOMKSTREAM', 'MAXLEN', '~', maxlen, '*', unpack(fields))
+  if not id then
     epoch = new_epoch
     redis.call('SET', epoch_key, epoch)
+    id = redis.call('XADD', stream, 'MAXLEN', '~', maxlen, '*', unpack(fields))
   end
-  return {redis.call('XADD', stream, 'MAXLEN', '~', maxlen, '*', unpack(fields)), epoch, 1}
+  return {id, epoch, 1}
 end
 
 local function remember(key, ttl_ms, appended)

@@ -83,7 +83,7 @@ def _options() -> argparse.Namespace:
         "--hub-ack",
         choices=("none", "batch", "each"),
         default="each",
-        help="how baseline (a) acknowledges entries: the default is the fastest, `each` the most usual",
+        help="how baseline (a) acknowledges entries (default: each, the most usual; none is the fastest)",
     )
     parser.add_argument("--no-native", action="store_true", help="use the Python receiver and limit")
     options = parser.parse_args()
