@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -55,13 +55,21 @@ class Missing:
 
 
 class Backfill:
-    """Fetches what is older than memory."""
+    """
+    Fetches what is older than memory.
 
-    def __init__(self, redis: Redis, log: Log, tasks: Tasks, *, max_entries: int) -> None:
+    Args:
+        recalled: The ids of messages that nobody gets any more.
+    """
+
+    def __init__(
+        self, redis: Redis, log: Log, tasks: Tasks, *, max_entries: int, recalled: Container[str] = ()
+    ) -> None:
         self._redis = redis
         self._log = log
         self._tasks = tasks
         self._max_entries = max_entries
+        self._recalled = recalled
         self._turn = asyncio.Semaphore(_AT_A_TIME)
         self._decoders = [EntryDecoder(number) for number in range(len(log.partitions))]
 
@@ -124,6 +132,7 @@ class Backfill:
 
     def _wanted(self, connection: Connection, missing: Missing, number: int, page: list[RawEntry]) -> list[Entry]:
         now_ms = int(time.time() * 1000)
+        epoch = self._log.partitions[number].epoch
         wanted = []
         for entry_id, fields in page:
             if missing.until is not None and split_id(entry_id) > missing.until[number]:
@@ -133,6 +142,8 @@ class Backfill:
             except PoisonEntry:
                 continue  # counted when it was read first
             options = entry.options
+            if f"{entry_id.decode()}.{number}.{epoch}" in self._recalled:
+                continue
             if entry.tenant != connection.tenant or missing.addresses.isdisjoint(entry.to):
                 continue
             if options is not None and (

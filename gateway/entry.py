@@ -82,7 +82,8 @@ class Entry:
         tenant, to: Whom it addresses.
         event, message_id, data: The payload, not yet checked: `wire` does when it makes a frame.
         options: The rest, or None.
-        frame: The finished WebSocket frame; None until somebody wants it, empty when the payload is poison.
+        frame: The finished WebSocket frame; None until somebody wants it, empty when nobody may have it, because its
+            payload is poison or was recalled.
         deflated: The same, compressed.
     """
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+import orjson
 from redis.asyncio import Redis
 
 from gateway.connection import Connection
@@ -21,6 +22,7 @@ from gateway.subscriber import Subscriber
 
 _MOST_DEPARTED = 20
 _SENT = "sent"
+_NOT_JSON = "not sent: the event's payload is not JSON"
 
 
 def verdict(log: Log, receiver: Subscriber, entry: Entry) -> str:
@@ -35,7 +37,7 @@ def verdict(log: Log, receiver: Subscriber, entry: Entry) -> str:
     if all(receiver.addresses[address] >= entry.seq for address in matched):
         return f"too early: it joined {', '.join(matched)} after the event, or resumed behind it"
     if entry.frame == b"":
-        return "not sent: the event's payload is not JSON"
+        return "recalled: whoever did not have it before gets it no more" if _is_json(entry.data) else _NOT_JSON
     if receiver.lagging and entry.seq > receiver.written_up_to(log):
         return "not yet: the socket is slow or still resuming, and the event waits in the log"
     notes = []
@@ -44,6 +46,14 @@ def verdict(log: Log, receiver: Subscriber, entry: Entry) -> str:
         notes += ["it is low priority: dropped if the socket lagged"] if options.low else []
         notes += ["a newer one of its collapse key may have taken its place"] if options.collapse else []
     return f"{_SENT}, by way of {', '.join(matched)}" + (f" ({'; '.join(notes)})" if notes else "")
+
+
+def _is_json(text: bytes) -> bool:
+    try:
+        orjson.loads(text)
+    except ValueError:
+        return False
+    return True
 
 
 class Explainer:

@@ -16,7 +16,7 @@ here wants costs no more than its place in the ring. A replay is one bisect and 
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -305,6 +305,20 @@ class Log:
             kept.append(seq)
         kept.reverse()
         return kept
+
+    def newest_first(self, tenant: str, address: str) -> Iterator[Entry]:
+        """Yield the entries of an address, the newest first."""
+        for number in range(self.head // _SEGMENT, self.base // _SEGMENT - 1, -1):
+            for seq in reversed(self._segment(number).get(tenant, {}).get(address, ())):
+                if seq < self.base:
+                    return
+                yield self.entry(seq)
+
+    def redact(self, entry: Entry, data: bytes) -> None:
+        """Replace the data of an entry in memory, and let nobody have it any more."""
+        self._bytes -= footprint(0, 0, len(entry.data)) - footprint(0, 0, len(data))
+        entry.data = data
+        entry.frame = entry.deflated = b""
 
     # Cursors.
 

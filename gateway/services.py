@@ -23,6 +23,7 @@ from publisher import Publisher
 
 if TYPE_CHECKING:
     from gateway.backfill import Backfill
+    from gateway.chat import Chat
     from gateway.connection import Connection
     from gateway.wire.v1 import Reply
 
@@ -117,6 +118,7 @@ class Services:
     limits: ConnectionLimits
     tasks: Tasks
     backfill: Backfill
+    chat: Chat
     commands: Mapping[str, CommandFunction] = field(default_factory=dict)
     connections: set[Connection] = field(default_factory=set)
     departed: deque[Departure] = field(default_factory=lambda: deque(maxlen=_DEPARTED))

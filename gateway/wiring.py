@@ -16,16 +16,19 @@ from redis.asyncio import Redis
 
 from gateway.auth import Authenticator, Jwks, Key, hmac_key, public_key, public_key_file
 from gateway.backfill import Backfill
+from gateway.chat import Chat
 from gateway.commands import command_table
 from gateway.consumer import Consumer
 from gateway.errors import PoisonEntry
 from gateway.explain import Explainer
 from gateway.fanout import Fanout
+from gateway.history import History
 from gateway.hub import Hub
 from gateway.log import Log
 from gateway.metrics import Metrics
 from gateway.orders import Orders
 from gateway.policy import Action, Policy
+from gateway.recalls import MESSAGE_RECALLED, Recalls
 from gateway.recovery import Recovery
 from gateway.revocations import Revocations
 from gateway.server import ServerOptions
@@ -70,6 +73,8 @@ def build(settings: Settings, redis: Redis) -> Parts:
     lifetime_s = settings.auth.max_lifetime_s
     orders = Orders(hub, revocations, max_token_lifetime_s=lifetime_s, on_poison=on_poison)
     fanout = Fanout(log, hub, obey=orders.obey)
+    chat = _chat(settings, redis, log)
+    orders.add(MESSAGE_RECALLED, chat.recalls.obey)
     tasks = Tasks()
     services = Services(
         instance_id=settings.instance_id,
@@ -83,7 +88,8 @@ def build(settings: Settings, redis: Redis) -> Parts:
         metrics=metrics,
         limits=_limits(settings),
         tasks=tasks,
-        backfill=Backfill(redis, log, tasks, max_entries=settings.log.replay_entries),
+        backfill=Backfill(redis, log, tasks, max_entries=settings.log.replay_entries, recalled=chat.recalls),
+        chat=chat,
     )
     services.commands = command_table(services)
     recovery = Recovery(services, redis)
@@ -150,6 +156,28 @@ def publisher(settings: Settings, redis: Redis) -> Publisher:
         redis,
         partitions=settings.log.partitions,
         maxlen=settings.log.maxlen,
+        timeout_s=settings.redis.timeout_s,
+        history_messages=settings.history.max_messages,
+        history_days=settings.history.retention_days,
+    )
+
+
+def _chat(settings: Settings, redis: Redis, log: Log) -> Chat:
+    return Chat(
+        echo=settings.chat.echo,
+        recall_within_ms=int(settings.chat.recall_within_s * 1000),
+        history=history(settings, redis),
+        recalls=Recalls(log, remember_ms=int(settings.log.retention_s * 1000)),
+    )
+
+
+def history(settings: Settings, redis: Redis) -> History:
+    """Return what reads the groups' histories."""
+    return History(
+        redis,
+        partitions=settings.log.partitions,
+        groups=settings.history.groups,
+        retention_ms=int(settings.history.retention_days * 24 * 3600 * 1000),
         timeout_s=settings.redis.timeout_s,
     )
 

@@ -53,6 +53,8 @@ class Publisher:
         key_ttl_s: How long the key of a caller is remembered.
         max_event_bytes: Refuse a larger event.
         max_queue: How many events of a partition may wait to be sent.
+        history_messages: How many events a group's history holds at most; see `history` in `make_event`.
+        history_days: How long. Both as the gateways' settings have them.
 
     Raises:
         ValueError: An option or the URL does not hold.
@@ -70,8 +72,20 @@ class Publisher:
         key_ttl_s: float = 600.0,
         max_event_bytes: int = MAX_EVENT_BYTES,
         max_queue: int = 10_000,
+        history_messages: int = 1_000,
+        history_days: float = 30.0,
     ) -> None:
-        self._options = Options(partitions, maxlen, timeout_s, retries, key_ttl_s, max_event_bytes, max_queue)
+        self._options = Options(
+            partitions,
+            maxlen,
+            timeout_s,
+            retries,
+            key_ttl_s,
+            max_event_bytes,
+            max_queue,
+            history_messages=history_messages,
+            history_days=history_days,
+        )
         self._build = CommandBuilder(self._options)
         self._link, self._own_client = open_link(redis, self._options.attempt_timeout_s)
         self._lanes: dict[int, Lane] = {}
@@ -102,8 +116,8 @@ class Publisher:
             event: What happened; becomes the frame's `type`.
             data: Anything JSON can hold, at most 64 levels deep.
             to: Address or addresses that receive it: `all`, `user:…`, `client:…`, `group:…`, `tag:…`,
-            `topic:…`. options: `exclude`, `tenant`, `key`, `message_id`, `expires_in`, `priority` and
-            `collapse`, as
+            `topic:…`. options: `exclude`, `tenant`, `key`, `message_id`, `expires_in`, `priority`,
+            `collapse` and `history`, as
                 `make_event` explains them. What is published again under the same `key`, tenant and first
                 address within `key_ttl_s` is not stored again: the first id is returned.
 

@@ -15,7 +15,7 @@ from publisher.control import Revocation
 from publisher.cursor import Cursor
 from publisher.event import Event
 from publisher.options import Options
-from publisher.script import PUBLISH, REVOKE, Script
+from publisher.script import PUBLISH, PUBLISH_KEPT, RECALL, REVOKE, Script
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +82,8 @@ class CommandBuilder:
         self._makes_keys = options.retries > 0
         self._key_ttl_ms = b"%d" % int(options.key_ttl_s * 1000)
         self._made_key_ttl_ms = b"%d" % int(options.made_key_ttl_s * 1000)
+        retention_ms = int(options.history_days * 24 * 3600 * 1000)
+        self._history_bounds = (b"%d" % options.history_messages, b"%d" % retention_ms)
         self._log_keys = [
             (keys.stream(partition).encode(), keys.epoch(partition).encode()) for partition in range(options.partitions)
         ]
@@ -90,13 +92,26 @@ class CommandBuilder:
         """Return the command that appends `event`; under a made key where it has none and is to be retried."""
         partition = keys.partition_of(event.first_address, self._partitions)
         key, key_names, ttl = self._idempotency(event, partition)
+        script: Script = PUBLISH
+        concerns: tuple[bytes, ...] = ()
+        if event.history or event.recalls is not None:
+            script, concerns = self._about_history(event)
+            group = event.first_address.removeprefix("group:")
+            key_names = (keys.history(partition, event.tenant, group).encode(), *key_names)
         return Command(
-            PUBLISH,
+            script,
             partition,
             self._log_keys[partition] + key_names,
-            (self._maxlen, ttl, *event.fields),
+            (self._maxlen, ttl, *concerns, *event.fields),
             key,
         )
+
+    def _about_history(self, event: Event) -> tuple[Script, tuple[bytes, ...]]:
+        """Return the script that changes a history, and what it is told beside what PUBLISH is."""
+        if event.recalls is None:
+            return PUBLISH_KEPT, self._history_bounds
+        entry_id, epoch = event.recalls
+        return RECALL, (entry_id.encode(), epoch.encode())
 
     def revoke(self, revocation: Revocation) -> Command:
         """Return the command that remembers and announces `revocation`, always in partition 0."""
@@ -113,7 +128,7 @@ class CommandBuilder:
     def _idempotency(self, event: Event, partition: int) -> tuple[str | None, tuple[bytes, ...], bytes]:
         key, ttl = event.key, self._key_ttl_ms
         if key is None:
-            if not self._makes_keys:
+            if not self._makes_keys or event.repeatable:
                 return None, (), ttl
             # Random every time: a counter would repeat itself after a fork, and the child's events would be
             # dropped.

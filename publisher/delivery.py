@@ -6,8 +6,9 @@ exchange is one pipeline: it hands out the commands, and is told of every reply 
 none.
 
 Exactly once: a request that had no answer is sent again only under an idempotency key (`CommandBuilder` makes
-one wherever there are retries). When all tries are used up, a request that was ever left without an answer is
-`PublishUnknown`, and any other `PublishUnavailable`: nothing of it was stored.
+one wherever there are retries, but for events that may be there twice). When all tries are used up, a request
+that was ever left without an answer is `PublishUnknown`, and any other `PublishUnavailable`: nothing of it was
+stored.
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal, Required, TypedDict
 
@@ -33,6 +33,9 @@ F_KIND: Final = b"k"  # `event` where absent
 F_EXPIRES: Final = b"exp"  # ms since 1970
 F_PRIORITY: Final = b"p"  # `low`, or absent
 F_COLLAPSE: Final = b"c"  # collapse key
+# In a history only, where entries outlive the log that they came from.
+F_EPOCH: Final = b"ep"  # of the log
+F_ID: Final = b"i"  # in the log, where it is not the history entry's own
 
 REQUIRED: Final = (F_VERSION, F_TENANT, F_TO, F_EVENT, F_MESSAGE_ID, F_DATA)
 
@@ -66,6 +69,7 @@ class EventOptions(TypedDict, total=False):
     expires_in: float | None
     priority: Priority
     collapse: str | None
+    history: bool
 
 
 class EventSpec(EventOptions, total=False):
@@ -91,6 +95,9 @@ class Event:
         tenant: Scope of the addresses and of `key`.
         message_id: Names the event for its receivers; a repeated publish of the same event keeps it.
         key: Idempotency key, if its caller gave one.
+        history: Whether it goes into its group's history as well.
+        recalls: Id and epoch of the entry that it takes out of its group's history.
+        repeatable: To store it twice does no harm, so it needs no idempotency key.
     """
 
     fields: tuple[bytes, ...]
@@ -98,6 +105,9 @@ class Event:
     tenant: str
     message_id: str
     key: str | None = None
+    history: bool = False
+    recalls: tuple[str, str] | None = None
+    repeatable: bool = False
 
 
 def make_event(
@@ -112,6 +122,7 @@ def make_event(
     expires_in: float | None = None,
     priority: Priority = "normal",
     collapse: str | None = None,
+    history: bool = False,
     kind: bytes = KIND_EVENT,
     max_event_bytes: int = MAX_EVENT_BYTES,
 ) -> Event:
@@ -129,6 +140,7 @@ def make_event(
         expires_in: Seconds after which nobody receives it any more.
         priority: `low` events are the first that a lagging socket goes without.
         collapse: A lagging or returning socket receives only the newest event of a collapse key.
+        history: Keep it in the history of the group it is for, which gateways then show.
         kind: One of the `KIND_` constants.
         max_event_bytes: Refuse an entry whose fields are larger together.
 
@@ -163,13 +175,17 @@ def make_event(
     if collapse is not None:
         _check_text("collapse", collapse, MAX_KEY_LENGTH)
         fields += (F_COLLAPSE, collapse.encode())
+    if history:
+        _check_history(addresses, excluded, kind, expires_in)
     size = sum(map(len, fields))
     if size > max_event_bytes:
         raise PublishError(
             f"the event {event!r} has {size} bytes, over the limit of {max_event_bytes}: "
             "publish a reference to the data instead"
         )
-    return Event(tuple(fields), addresses[0], tenant, message_id, key)
+    return Event(
+        tuple(fields), addresses[0], tenant, message_id, key, history=history, repeatable=kind == KIND_EPHEMERAL
+    )
 
 
 def event_from(spec: Event | EventSpec | Mapping[str, Any], *, max_event_bytes: int = MAX_EVENT_BYTES) -> Event:
@@ -203,6 +219,16 @@ def _expiry(expires_in: float) -> bytes:
     if isinstance(expires_in, bool) or not isinstance(expires_in, int | float) or not 0 < expires_in < 1e10:
         raise PublishError(f"expires_in is {expires_in!r:.40}: use a positive number of seconds")
     return b"%d" % int((time.time() + expires_in) * 1000)
+
+
+def _check_history(addresses: Sequence[str], excluded: Sequence[str], kind: bytes, expires_in: float | None) -> None:
+    """Refuse to keep what not every member of one group may read, now and later."""
+    if len(addresses) != 1 or not addresses[0].startswith("group:"):
+        raise PublishError("history is a group's: publish to one 'group:<name>' and nobody else")
+    if not all(address.startswith("client:") for address in excluded):
+        raise PublishError("whoever is excluded would read it in the history: exclude a 'client:<id>', or keep none")
+    if kind != KIND_EVENT or expires_in is not None:
+        raise PublishError("an event that expires is not kept: leave out either history or expires_in")
 
 
 def _check_text(what: str, text: object, longest: int) -> None:

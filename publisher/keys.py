@@ -35,6 +35,11 @@ def revocations(partition: int) -> str:
     return f"{stream(partition)}:revoked"
 
 
+def history(partition: int, tenant: str, group: str) -> str:
+    """Stream: what a group has been written and keeps; ends with the retention. A tenant's name has no ':'."""
+    return f"{PREFIX}history:{{events:{partition}}}:{tenant}:{group}"
+
+
 def partition_of(address: str, partitions: int) -> int:
     """Return the partition of an event whose first address is `address`."""
     return crc32(address.encode()) % partitions if partitions > 1 else 0

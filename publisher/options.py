@@ -30,6 +30,7 @@ class Options:
         key_ttl_s: How long a caller's idempotency key is remembered.
         max_event_bytes: Refuse a larger event.
         max_queue: Of the asyncio publisher: how many events of a partition may wait to be sent.
+        history_messages, history_days: How many events a group's history holds at most, and for how long.
     """
 
     partitions: int = 1
@@ -39,9 +40,12 @@ class Options:
     key_ttl_s: float = 600.0
     max_event_bytes: int = MAX_EVENT_BYTES
     max_queue: int = 10_000
+    history_messages: int = 1_000
+    history_days: float = 30.0
 
     def __post_init__(self) -> None:
-        for name in ("partitions", "maxlen", "timeout_s", "key_ttl_s", "max_event_bytes", "max_queue"):
+        counts = ("partitions", "maxlen", "max_event_bytes", "max_queue", "history_messages")
+        for name in (*counts, "timeout_s", "key_ttl_s", "history_days"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name} is {getattr(self, name)!r}: use a positive number")
         if self.retries < 0:

@@ -28,4 +28,6 @@ def read(path: Path) -> Script:
 
 
 PUBLISH: Final = read(_FOLDER / "publish.lua")
+PUBLISH_KEPT: Final = read(_FOLDER / "publish_kept.lua")
+RECALL: Final = read(_FOLDER / "recall.lua")
 REVOKE: Final = read(_FOLDER / "revoke.lua")

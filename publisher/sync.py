@@ -51,8 +51,19 @@ class Publisher:
         retries: int = 3,
         key_ttl_s: float = 600.0,
         max_event_bytes: int = MAX_EVENT_BYTES,
+        history_messages: int = 1_000,
+        history_days: float = 30.0,
     ) -> None:
-        self._options = Options(partitions, maxlen, timeout_s, retries, key_ttl_s, max_event_bytes)
+        self._options = Options(
+            partitions,
+            maxlen,
+            timeout_s,
+            retries,
+            key_ttl_s,
+            max_event_bytes,
+            history_messages=history_messages,
+            history_days=history_days,
+        )
         self._build = CommandBuilder(self._options)
         self._link, self._own_client = open_link(redis, self._options.attempt_timeout_s)
         self._closed = False

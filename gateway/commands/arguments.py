@@ -1,11 +1,18 @@
-"""Reading the arguments of a command: each either is what the command needs, or a 400 that names it."""
+"""
+Reading the arguments of a command: each either is what the command needs, or a 400 that names it.
+
+A group that has to be joined, and is not, is a 403.
+"""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from gateway.errors import CommandError
 from publisher.address import MAX_NAME_LENGTH, is_name
+
+if TYPE_CHECKING:
+    from gateway.connection import Connection
 
 MAX_CURSOR_LENGTH = 4_096
 
@@ -38,3 +45,26 @@ def text(data: Any, field: str, *, longest: int) -> str | None:
 def cursor(data: Any, field: str) -> str | None:
     """Return an optional cursor, as text."""
     return text(data, field, longest=MAX_CURSOR_LENGTH)
+
+
+def count(data: Any, field: str, *, default: int, most: int) -> int:
+    """Return an optional number from 1 to `most`."""
+    value = mapping(data).get(field)
+    if value is None:
+        return default
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 < value <= most:
+        raise CommandError(400, f"{field}: use a whole number from 1 to {most}")
+    return value
+
+
+def joined_group(connection: Connection, data: Any) -> str:
+    """Return the name of a group that the connection is in."""
+    group_id = name(data, "group_id")
+    check_joined(connection, group_id)
+    return group_id
+
+
+def check_joined(connection: Connection, group_id: str) -> None:
+    """Refuse a connection that is not in a group."""
+    if f"group:{group_id}" not in connection.addresses:
+        raise CommandError(403, f"join the group {group_id!r:.80} first")

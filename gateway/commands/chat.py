@@ -1,4 +1,4 @@
-"""Commands by which clients write to each other: `send_message`."""
+"""Commands by which clients write to each other: `send_message`, `typing`."""
 
 from __future__ import annotations
 
@@ -9,21 +9,25 @@ from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
 
 from gateway.commands import arguments
+from gateway.commands.stored import stored
 from gateway.errors import CommandError
 from gateway.identity import Identity
 from gateway.policy import Action
+from gateway.recalls import NEW_MESSAGE
 from gateway.wire.v1 import Reply, ack
-from publisher import Event, PublishError, PublishUnavailable, PublishUnknown, make_event
-from publisher.event import F_DATA, F_TO
+from publisher import Event, PublishError, make_event
+from publisher.event import F_DATA, F_TO, KIND_EPHEMERAL
 
 if TYPE_CHECKING:
     from gateway.connection import Connection
     from gateway.services import CommandFunction, Services
 
-NEW_MESSAGE = "new_message"
+__all__ = ["NEW_MESSAGE", "TYPING", "commands"]
+
+TYPING = "typing"
 
 _MAX_TYPE_LENGTH = 64
-_RETRY_AFTER_MS = 1_000
+_TYPING_LASTS_S = 5.0
 
 
 def commands(services: Services) -> Mapping[str, CommandFunction]:
@@ -32,7 +36,10 @@ def commands(services: Services) -> Mapping[str, CommandFunction]:
     def send_message(connection: Connection, message_id: str | None, data: Any) -> Reply | asyncio.Future[Reply]:
         return _send_message(services, connection, message_id, data)
 
-    return {"send_message": send_message}
+    def typing(connection: Connection, _message_id: str | None, data: Any) -> Reply | asyncio.Future[Reply]:
+        return _typing(services, connection, data)
+
+    return {"send_message": send_message, "typing": typing}
 
 
 def _send_message(
@@ -45,6 +52,7 @@ def _send_message(
     if ("group_id" in data) == ("to" in data):
         raise CommandError(400, "name either group_id or to")
     to, target = _audience(services, connection, identity, data)
+    chat = services.chat
     message = {
         "from": identity.user_id,
         **({"from_name": identity.name} if identity.name is not None else {}),
@@ -57,7 +65,8 @@ def _send_message(
             NEW_MESSAGE,
             message,
             to=to,
-            exclude=f"client:{connection.client_id}",  # it has the ack
+            exclude=() if chat.echo else f"client:{connection.client_id}",  # it has the ack
+            history="group_id" in target and chat.history.keeps(target["group_id"]),
             tenant=identity.tenant,
             message_id=message_id,
             max_event_bytes=services.limits.max_event_bytes,
@@ -65,7 +74,29 @@ def _send_message(
     except PublishError as error:
         raise CommandError(413, str(error)) from None
     # A client that saw no ack sends again under the same message_id: stored once, acked twice.
-    return _stored(services, replace(event, key=_key(event)) if message_id is not None else event)
+    return stored(services, replace(event, key=_key(event)) if message_id is not None else event)
+
+
+def _typing(services: Services, connection: Connection, data: Any) -> Reply | asyncio.Future[Reply]:
+    identity = connection.identity
+    assert identity is not None  # noqa: S101 - the session lets nobody else type
+    group_id = arguments.joined_group(connection, data)
+    _check_may_send(services, identity, group_id)
+    # Clients say it at every key. Once a second is what anybody can see; the rest costs a look-up here.
+    who = (identity.tenant, identity.user_id, group_id)
+    if not services.chat.typing.passes(who, asyncio.get_running_loop().time()):
+        return ack()
+    event = make_event(
+        TYPING,
+        {"group_id": group_id, "user_id": identity.user_id},
+        to=f"group:{group_id}",
+        exclude=f"user:{identity.user_id}",
+        tenant=identity.tenant,
+        expires_in=_TYPING_LASTS_S,
+        priority="low",
+        kind=KIND_EPHEMERAL,
+    )
+    return stored(services, event, with_id=False)
 
 
 def _audience(
@@ -73,17 +104,18 @@ def _audience(
 ) -> tuple[list[str], dict[str, str]]:
     """Return whom a message goes to, and the field that says so to its receivers."""
     if "group_id" in data:
-        group_id = arguments.name(data, "group_id")
-        address = f"group:{group_id}"
-        if address not in connection.addresses:
-            raise CommandError(403, f"join the group {group_id!r:.80} first")
-        if not services.policy.allows(identity, Action.SEND_TO_GROUP, group_id):
-            raise CommandError(403, f"the policy does not let you send to the group {group_id!r:.80}")
-        return [address], {"group_id": group_id}
+        group_id = arguments.joined_group(connection, data)
+        _check_may_send(services, identity, group_id)
+        return [f"group:{group_id}"], {"group_id": group_id}
     user_id = arguments.name(data, "to")
     if not services.policy.allows(identity, Action.SEND_TO_USER, user_id):
         raise CommandError(403, f"the policy does not let you send to the user {user_id!r:.80}")
     return [f"user:{user_id}", f"user:{identity.user_id}"], {"to": user_id}
+
+
+def _check_may_send(services: Services, identity: Identity, group_id: str) -> None:
+    if not services.policy.allows(identity, Action.SEND_TO_GROUP, group_id):
+        raise CommandError(403, f"the policy does not let you send to the group {group_id!r:.80}")
 
 
 def _key(event: Event) -> str:
@@ -96,37 +128,3 @@ def _key(event: Event) -> str:
     fields = dict(zip(event.fields[::2], event.fields[1::2], strict=True))
     parts = b"\n".join((event.message_id.encode(), fields[F_TO], fields[F_DATA]))  # the data names the sender
     return "msg:" + blake2b(parts, digest_size=16).hexdigest()
-
-
-def _stored(services: Services, event: Event) -> asyncio.Future[Reply]:
-    """Publish; return a future of the ack, which waits until Redis has the event."""
-    reply: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
-
-    def done(published: asyncio.Future[str]) -> None:
-        if reply.done():
-            return
-        if published.cancelled():
-            reply.set_exception(CommandError(503, "the gateway is going away", retry_after_ms=_RETRY_AFTER_MS))
-        elif (error := published.exception()) is not None:
-            reply.set_exception(_refusal(error))
-        else:
-            reply.set_result(ack(id=published.result()))
-
-    try:
-        services.publisher.submit(event).add_done_callback(done)
-    except PublishError as error:
-        raise _refusal(error) from None
-    return reply
-
-
-def _refusal(error: BaseException) -> CommandError:
-    """Return what a client is told of a failed publish. Nothing internal: the log has it."""
-    if isinstance(error, PublishUnavailable):
-        return CommandError(503, "messages cannot be stored now", retry_after_ms=error.retry_after_ms)
-    if isinstance(error, PublishUnknown):
-        return CommandError(
-            503,
-            "it is not known whether the message was stored: send it again under the same message_id",
-            retry_after_ms=_RETRY_AFTER_MS,
-        )
-    return CommandError(503, "the message could not be stored", retry_after_ms=_RETRY_AFTER_MS)

@@ -11,6 +11,7 @@ from pydantic import AfterValidator, Field, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from gateway.settings.auth import Auth
+from gateway.settings.chat import Chat, History
 from gateway.settings.clients import Heartbeat, Limits, Policy
 from gateway.settings.listeners import Compression, Http, Listen
 from gateway.settings.process import Instance, Log, Logging, Redis, Shutdown
@@ -46,6 +47,8 @@ class Settings(BaseSettings):
     limits: Limits = Limits()
     heartbeat: Heartbeat = Heartbeat()
     policy: Policy = Policy()
+    chat: Chat = Chat()
+    history: History = History()
     compression: Compression = Compression()
     shutdown: Shutdown = Shutdown()
     logging: Logging = Logging()
@@ -110,6 +113,7 @@ _OPEN = {"allow": "anyone"}
 _DEV_DEFAULTS: dict[str, Any] = {
     "listen": {"host": "127.0.0.1", "origins": ["*"]},
     "policy": {action: [_OPEN] for action in ("join_group", "send_to_group", "send_to_user", "subscribe", "add_tag")},
+    "history": {"groups": ["*"]},
     "logging": {"format": "console"},
     "shutdown": {"drain_s": 0.5},
 }

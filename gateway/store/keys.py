@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from publisher.keys import PREFIX, epoch, revocations, stream
+from publisher.keys import PREFIX, epoch, history, revocations, stream
 
 __all__ = [
     "GROUP_PREFIX",
@@ -10,6 +10,7 @@ __all__ = [
     "epoch",
     "explanation",
     "group",
+    "history",
     "instance",
     "revocations",
     "stream",

@@ -105,7 +105,9 @@ def _is_message_id(value: object) -> bool:
 
 def server_frame(kind: str, data: Any, *, message_id: str | None, now_ms: int) -> bytes:
     """Return the finished frame of a reply or of a message of the server's own."""
-    return text_frame(json_text.dumps({"type": kind, "message_id": message_id, "timestamp": now_ms, "data": data}))
+    envelope = {"type": kind, "message_id": message_id, "timestamp": now_ms, "data": data}
+    # A fragment is JSON text that is known to be good; inside the envelope it may be nested deeper than is taken in.
+    return text_frame(orjson.dumps(envelope) if isinstance(data, orjson.Fragment) else json_text.dumps(envelope))
 
 
 def error_frame(error: CommandError, *, message_id: str | None, now_ms: int) -> bytes:
@@ -114,6 +116,35 @@ def error_frame(error: CommandError, *, message_id: str | None, now_ms: int) -> 
     if error.retry_after_ms is not None:
         data["retry_after_ms"] = error.retry_after_ms
     return server_frame(ERROR, data, message_id=message_id or error.message_id, now_ms=now_ms)
+
+
+def event_text(entry: Entry, epoch: str, name: bytes | None = None) -> bytes:
+    """
+    Return the JSON text of the push that an entry is.
+
+    Args:
+        epoch: Of the log that it comes from: the end of its cursor.
+        name: The event's name as JSON, if it is at hand.
+
+    Raises:
+        PoisonEntry: It cannot be sent.
+    """
+    data = entry.data
+    try:
+        orjson.loads(data)
+        message_id = orjson.dumps(entry.message_id.decode())
+        name = name or orjson.dumps(entry.event.decode())
+    except ValueError as error:  # UnicodeDecodeError and JSONDecodeError are ValueErrors
+        raise PoisonEntry(entry.id, f"its payload cannot be sent: {error}"[:200]) from None
+    return b'{"type":%b,"message_id":%b,"timestamp":%b,"id":"%b.%d.%b","data":%b}' % (
+        name,
+        message_id,
+        entry.id.partition(b"-")[0],
+        entry.id,
+        entry.partition,
+        epoch.encode(),
+        data,
+    )
 
 
 class TextWire:
@@ -144,28 +175,16 @@ class TextWire:
         return entry.frame
 
     def _payload(self, entry: Entry) -> bytes:
-        data = entry.data
-        try:
-            orjson.loads(data)
-            message_id = orjson.dumps(entry.message_id.decode())
-            name = self._names.get(entry.event) or self._name(entry.event)
-        except ValueError as error:  # UnicodeDecodeError and JSONDecodeError are ValueErrors
-            raise PoisonEntry(entry.id, f"its payload cannot be sent: {error}"[:200]) from None
-        return b'{"type":%b,"message_id":%b,"timestamp":%b,"id":"%b.%d.%b","data":%b}' % (
-            name,
-            message_id,
-            entry.id.partition(b"-")[0],
-            entry.id,
-            entry.partition,
-            self._epoch(entry.partition).encode(),
-            data,
-        )
+        name = self._names.get(entry.event)
+        text = event_text(entry, self._epoch(entry.partition), name)
+        if name is None:
+            self._remember(entry.event)
+        return text
 
-    def _name(self, event: bytes) -> bytes:
+    def _remember(self, event: bytes) -> None:
         if len(self._names) >= _MAX_CACHED_NAMES:
             self._names.clear()
-        name = self._names[event] = orjson.dumps(event.decode())
-        return name
+        self._names[event] = orjson.dumps(event.decode())
 
 
 class DeflateWire:

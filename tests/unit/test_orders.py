@@ -101,6 +101,7 @@ class Gateway:
             limits=LIMITS,
             tasks=Tasks(),
             backfill=unused,
+            chat=unused,
         )
         self.text = TextWire(lambda _partition: EPOCH, self.poison.append)
         self._decoder = EntryDecoder(0)

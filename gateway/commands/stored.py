@@ -1,0 +1,54 @@
+"""Answers that wait for Redis: the `ack` of what a command publishes, or what its client is told instead."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from gateway.errors import CommandError
+from gateway.wire.v1 import Reply, ack
+from publisher import Event, PublishError, PublishUnavailable, PublishUnknown
+
+if TYPE_CHECKING:
+    from gateway.services import Services
+
+RETRY_AFTER_MS = 1_000
+
+
+def stored(services: Services, event: Event, *, with_id: bool = True) -> asyncio.Future[Reply]:
+    """
+    Publish; return a future of the ack, which waits until Redis has the event.
+
+    Args:
+        with_id: The ack says the event's id.
+    """
+    reply: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
+
+    def done(published: asyncio.Future[str]) -> None:
+        if reply.done():
+            return
+        if published.cancelled():
+            reply.set_exception(CommandError(503, "the gateway is going away", retry_after_ms=RETRY_AFTER_MS))
+        elif (error := published.exception()) is not None:
+            reply.set_exception(_refusal(error))
+        else:
+            reply.set_result(ack(id=published.result()) if with_id else ack())
+
+    try:
+        services.publisher.submit(event).add_done_callback(done)
+    except PublishError as error:
+        raise _refusal(error) from None
+    return reply
+
+
+def _refusal(error: BaseException) -> CommandError:
+    """Return what a client is told of a failed publish. Nothing internal: the log has it."""
+    if isinstance(error, PublishUnavailable):
+        return CommandError(503, "messages cannot be stored now", retry_after_ms=error.retry_after_ms)
+    if isinstance(error, PublishUnknown):
+        return CommandError(
+            503,
+            "it is not known whether the message was stored: send it again under the same message_id",
+            retry_after_ms=RETRY_AFTER_MS,
+        )
+    return CommandError(503, "the message could not be stored", retry_after_ms=RETRY_AFTER_MS)
