@@ -69,6 +69,7 @@ class Consumer:
     Args:
         on_gap: Called with a reason after the log was reset: what connections have may have a hole.
         on_poison: Called with each entry that cannot be delivered.
+        on_loaded: Called with entries that were there before this instance: they are in memory, and not delivered.
     """
 
     def __init__(
@@ -81,6 +82,7 @@ class Consumer:
         metrics: Metrics,
         on_gap: Callable[[str], None],
         on_poison: Callable[[PoisonEntry], None],
+        on_loaded: Callable[[list[Entry]], None],
         read_count: int,
         retention_s: float,
     ) -> None:
@@ -94,6 +96,7 @@ class Consumer:
         self._metrics = metrics
         self._on_gap = on_gap
         self._on_poison = on_poison
+        self._on_loaded = on_loaded
         self._read_count = read_count
         self._ask_for = read_count
         self._retention_ms = int(retention_s * 1000)
@@ -237,7 +240,9 @@ class Consumer:
             if after.gone != state.gone and (after.first is None or after.first > self._state.last):
                 # Trimmed meanwhile, perhaps between what is in memory and this page.
                 self._log.reset(self._number, after.epoch, _before(split_id(page[0][0])))
-            self._log.extend(self._decode(page), int(time.time() * 1000))
+            entries = self._decode(page)
+            self._log.extend(entries, int(time.time() * 1000))
+            self._on_loaded(entries)
             self._state.last = split_id(page[-1][0])
         self._recovered()
         return after

@@ -8,6 +8,8 @@ Pure.
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterable
 from typing import Any, Final
 
 import orjson
@@ -16,11 +18,13 @@ from gateway.entry import Entry, join_id
 from gateway.log import Log
 from publisher import json_text
 from publisher.cursor import Cursor
+from publisher.event import KIND_STATE
 
 NEW_MESSAGE: Final = "new_message"
 MESSAGE_RECALLED: Final = "message_recalled"
 
 _NEW_MESSAGE: Final = NEW_MESSAGE.encode()
+_MESSAGE_RECALLED: Final = MESSAGE_RECALLED.encode()
 
 
 def author_of(data: bytes) -> str | None:
@@ -79,6 +83,13 @@ class Recalls:
         if entry is not None and is_message(entry, order.tenant, address):
             # The author stays, so that a second recall can be told from somebody else's.
             self._log.redact(entry, orjson.dumps({"from": author_of(entry.data)}))
+
+    def review(self, entries: Iterable[Entry]) -> None:
+        """Obey the recalls among entries that this instance did not follow: at its start."""
+        for entry in entries:
+            if entry.options is not None and entry.options.kind == KIND_STATE and entry.event == _MESSAGE_RECALLED:
+                with contextlib.suppress(LookupError, ValueError, TypeError):  # poison, which changes nothing
+                    self.obey(entry, orjson.loads(entry.data))
 
     def _remember(self, event_id: str, at_ms: int) -> None:
         recalled = self._recalled

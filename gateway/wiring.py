@@ -104,6 +104,7 @@ def build(settings: Settings, redis: Redis) -> Parts:
             metrics=metrics,
             on_gap=recovery.after_gap,
             on_poison=on_poison,
+            on_loaded=chat.recalls.review,
             read_count=settings.log.read_count,
             retention_s=settings.log.retention_s,
         )

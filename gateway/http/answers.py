@@ -35,6 +35,23 @@ class BatchAccepted(BaseModel):
     results: list[BatchResult] = Field(description="For each event, in order.")
 
 
+class HistoryMessage(BaseModel):
+    """A frame, as the group's members got it."""
+
+    type: str = Field(examples=["new_message"])
+    message_id: str
+    timestamp: int = Field(description="ms since 1970.")
+    id: str = Field(examples=[_ID])
+    data: Any = Field(examples=[{"from": "7", "group_id": "chat-1", "msg_type": "text", "content": "Hello!"}])
+
+
+class HistoryPage(BaseModel):
+    """Messages of a group."""
+
+    messages: list[HistoryMessage] = Field(description="The newest first.")
+    has_more: bool = Field(description="There are older ones: ask again, with the last one's id as `before`.")
+
+
 class Health(BaseModel):
     """The process answers."""
 

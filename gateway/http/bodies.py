@@ -8,7 +8,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StrictStr, ValidationError, WrapValidator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    StrictBool,
+    StrictStr,
+    ValidationError,
+    WrapValidator,
+    model_validator,
+)
 
 from gateway.http.fields import (
     MAX_TARGETS,
@@ -117,6 +126,11 @@ class ToGroup(Message):
 
     model_config = _example(group_id="ops", event="alarm", data={"door": 3})
     group_id: Name = Field(description="The group's id.")
+    history: StrictBool = Field(False, description="Keep it in the group's history, where the settings keep one.")
+
+    def options(self) -> dict[str, Any]:
+        """See `Body`."""
+        return {**super().options(), "history": self.history}
 
 
 class ToTopic(Message):

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 from fastapi import Depends, Request
 
+from gateway.history import History
 from gateway.metrics import Metrics
 from publisher import Publisher
 
@@ -31,6 +32,7 @@ class Context:
 
     publisher: Publisher
     metrics: Metrics
+    history: History
     max_event_bytes: int
     revocation_s: float
     unready: Callable[[], list[str]]
