@@ -175,8 +175,8 @@ def make_event(
     if collapse is not None:
         _check_text("collapse", collapse, MAX_KEY_LENGTH)
         fields += (F_COLLAPSE, collapse.encode())
-    if history:
-        _check_history(addresses, excluded, kind, expires_in)
+    if history is not False:
+        _check_history(history, addresses, excluded, kind, expires_in)
     size = sum(map(len, fields))
     if size > max_event_bytes:
         raise PublishError(
@@ -221,8 +221,12 @@ def _expiry(expires_in: float) -> bytes:
     return b"%d" % int((time.time() + expires_in) * 1000)
 
 
-def _check_history(addresses: Sequence[str], excluded: Sequence[str], kind: bytes, expires_in: float | None) -> None:
+def _check_history(
+    history: object, addresses: Sequence[str], excluded: Sequence[str], kind: bytes, expires_in: float | None
+) -> None:
     """Refuse to keep what not every member of one group may read, now and later."""
+    if history is not True:
+        raise PublishError(f"history is {history!r:.40}: use True or False")
     if len(addresses) != 1 or not addresses[0].startswith("group:"):
         raise PublishError("history is a group's: publish to one 'group:<name>' and nobody else")
     if not all(address.startswith("client:") for address in excluded):

@@ -41,7 +41,7 @@ async def group_history(
     try:
         position = None if before is None else history.position(group_id, before)
     except ValueError:
-        raise Problem(422, f"before: {_NO_ID}", errors=[{"field": "before", "problem": _NO_ID}]) from None
+        raise Problem(422, f"query.before: {_NO_ID}", errors=[{"field": "query.before", "problem": _NO_ID}]) from None
     try:
         page = await history.page(caller.tenant, group_id, before=position, limit=limit)
     except REDIS_ERRORS:

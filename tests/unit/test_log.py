@@ -463,3 +463,23 @@ def test_newest_of_each_key_works_on_entries_that_are_not_in_memory() -> None:
     source = Source()
     entries = [source.entry(**spec) for spec in (K1, {}, K2, K1)]
     assert newest_of_each_key(entries) == entries[1:]
+
+
+@pytest.mark.parametrize("released", [0, 3, 8])
+def test_the_entries_of_an_address_come_newest_first(released: int) -> None:
+    with mock.patch("gateway.log._SEGMENT", SEGMENT):
+        log = log_of(max_entries=20 - released)
+        source = Source()
+        for number in range(20):
+            to = "group:a" if number % 3 else "group:b"
+            log.extend([source.entry(to=to, tenant="default" if number % 2 else "acme")], now_ms=number)
+        wanted = [seq for seq in range(20, released, -1) if (seq - 1) % 3 and (seq - 1) % 2]
+        assert [entry.seq for entry in log.newest_first("default", "group:a")] == wanted
+        assert list(log.newest_first("nobody", "group:a")) == list(log.newest_first("acme", "user:1")) == []
+
+
+def test_an_empty_log_has_nothing_of_an_address() -> None:
+    assert list(log_of().newest_first("default", "all")) == []
+    log = filled(3)
+    log.reset(0, "e2", (5, 0))
+    assert list(log.newest_first("default", "all")) == []

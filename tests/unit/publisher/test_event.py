@@ -8,7 +8,7 @@ import time
 import pytest
 
 from publisher import Event, PublishError, make_event
-from publisher.event import KIND_CONTROL, MAX_EVENT_BYTES, REQUIRED, event_from
+from publisher.event import KIND_CONTROL, KIND_EPHEMERAL, MAX_EVENT_BYTES, REQUIRED, event_from
 
 GOOD = {"event": "order.shipped", "data": {"order": 7}, "to": "user:42"}
 
@@ -58,6 +58,36 @@ def test_every_option_has_its_field():
     assert (event.first_address, event.tenant, event.message_id, event.key) == ("tag:vip", "acme", "m-1", "k")
 
 
+def test_history_adds_no_field_and_is_a_groups():
+    plain, kept = (make_event("e", 1, to="group:g", message_id="m", history=keep) for keep in (False, True))
+    assert (plain.history, kept.history) == (False, True)
+    assert kept.fields == plain.fields
+    assert make_event("e", 1, to="group:g", exclude="client:c", history=True).history
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"to": ["group:g", "group:h"]},
+        {"to": ["group:g", "user:1"]},
+        {"to": "all"},
+        {"exclude": "user:1"},
+        {"exclude": ["client:c", "tag:t"]},
+        {"expires_in": 60},
+        {"kind": KIND_CONTROL},
+        {"kind": KIND_EPHEMERAL},
+    ],
+)
+def test_what_not_every_member_may_read_for_good_is_not_kept(options):
+    with pytest.raises(PublishError):
+        make_event("e", 1, **{"to": "group:g", "history": True, **options})
+
+
+def test_only_what_may_be_there_twice_is_repeatable():
+    assert make_event("e", 1, to="group:g", kind=KIND_EPHEMERAL).repeatable
+    assert not make_event("e", 1, to="group:g").repeatable
+
+
 def test_each_event_has_its_own_message_id():
     assert make_event(**GOOD).message_id != make_event(**GOOD).message_id
 
@@ -74,6 +104,7 @@ BAD_VALUES = [
     ("expires_in", [0, -1, float("nan"), float("inf"), True, "60", 1e11]),
     ("priority", ["high", "", None, 1]),
     ("collapse", ["", "x" * 257, "\x00", 7]),
+    ("history", [True, 1, "yes", None]),  # to a user there is none
 ]
 
 

@@ -15,13 +15,18 @@ KEYS = st.text(min_size=1, max_size=40)
 @given(st.integers(0, 1023), TENANTS, KEYS)
 def test_all_keys_of_a_partition_are_in_one_slot(partition, tenant, key):
     names = [keys.stream(partition), keys.epoch(partition), keys.revocations(partition)]
-    names.append(keys.idempotency(partition, tenant, key))
+    names += [keys.idempotency(partition, tenant, key), keys.history(partition, tenant, key)]
     assert len({key_slot(name.encode("utf-8", "surrogatepass")) for name in names}) == 1
 
 
 @given(st.tuples(TENANTS | st.just("default"), KEYS), st.tuples(TENANTS | st.just("default"), KEYS))
 def test_no_two_tenants_share_an_idempotency_key(one, other):
     assert (keys.idempotency(0, *one) == keys.idempotency(0, *other)) == (one == other)
+
+
+@given(st.tuples(TENANTS | st.just("default"), KEYS), st.tuples(TENANTS | st.just("default"), KEYS))
+def test_no_two_groups_share_a_history(one, other):
+    assert (keys.history(0, *one) == keys.history(0, *other)) == (one == other)
 
 
 @given(st.text(), st.integers(1, 64))
@@ -38,3 +43,4 @@ def test_the_names_that_others_rely_on():
     assert keys.epoch(3) == "tg:{events:3}:epoch"
     assert keys.idempotency(0, "default", "order-7") == "tg:{events:0}:key:order-7"
     assert keys.revocations(0) == "tg:{events:0}:revoked"
+    assert keys.history(0, "default", "chat-1") == "tg:history:{events:0}:default:chat-1"
