@@ -20,6 +20,7 @@ import redis.asyncio
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
+from gateway import recalls
 from gateway.close_codes import CloseCode
 from gateway.commands import chat
 from gateway.errors import Reason
@@ -113,11 +114,19 @@ def filled_in(example: Block, *, token, cursor):
     return frame
 
 
+async def write_what_is_read(ws):
+    """Send the message that later examples are about."""
+    (sent, _), *_ = [pair for pair in PAIRS if '"send_message"' in pair[0].text]
+    assert (await reply_to(ws, json.loads(sent.text)))["type"] == "ack"
+
+
 @pytest.mark.parametrize(("sent", "shown"), PAIRS, ids=str)
 async def test_a_command_is_answered_as_shown(gateway, sent, shown):
     expected = json.loads(shown.text)
     async with client(gateway, **CLAIMS) as ws:
         frame = filled_in(sent, token=gateway.token("42", **CLAIMS), cursor=ws.cursor)
+        if frame["type"] in {"recall_message", "get_history"}:
+            await write_what_is_read(ws)
         reply = await reply_to(ws, frame)
     assert shape(reply) == shape(expected)
     assert (reply["type"], reply["message_id"]) == (expected["type"], expected["message_id"])
@@ -147,6 +156,10 @@ async def real_frames(redis_url):
             frames.append(await receive_type(ws, "order.shipped"))
             await send(grace, "send_message", {"group_id": "chat-1", "content": "Hello!"})
             frames.append(await receive_type(ws, "new_message"))
+            await send(grace, "recall_message", {"group_id": "chat-1", "message_id": frames[-1]["id"]})
+            frames.append(await receive_type(ws, "message_recalled"))
+            await send(grace, "typing", {"group_id": "chat-1"})
+            frames.append(await receive_type(ws, "typing"))
             await send(grace, "send_message", {"to": "42", "content": "Hello!"})
             frames.append(await receive_type(ws, "new_message"))
             for _ in range(120):
@@ -259,7 +272,7 @@ def test_every_frame_of_the_servers_has_an_example():
         if name.isupper() and isinstance(value, str) and name not in {"SUBPROTOCOL"} and not name.startswith("_")
     }
     assert "welcome" in frames
-    missing = {*frames, chat.NEW_MESSAGE} - shown_types("json server")
+    missing = {*frames, chat.NEW_MESSAGE, chat.TYPING, recalls.MESSAGE_RECALLED} - shown_types("json server")
     assert not missing, f"{PAGE} lacks {missing}"
 
 

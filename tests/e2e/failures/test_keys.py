@@ -17,8 +17,8 @@ EVERLASTING = {stream(partition) for partition in range(2)} | {epoch(partition) 
 async def test_every_key_but_the_log_and_its_epoch_ends_by_itself(server: RedisServer) -> None:
     async with (
         Publisher(server.url, partitions=2) as tide,
-        running_gateway(server.url, log__partitions=2) as one,
-        running_gateway(server.url, log__partitions=2) as other,
+        running_gateway(server.url, log__partitions=2, history__groups=["*"]) as one,
+        running_gateway(server.url, log__partitions=2, history__groups=["*"]) as other,
         connected(one, "1") as alice,
         connected(other, "2") as bob,
     ):
@@ -32,6 +32,10 @@ async def test_every_key_but_the_log_and_its_epoch_ends_by_itself(server: RedisS
             await client.send("add_tag", {"tag": "vip"})
             await client.send("send_message", {"group_id": "ops", "content": "hello"})
             await client.send("send_message", {"to": "1", "content": "hello"})
+            await client.send("typing", {"group_id": "ops"})
+            await client.send("send_message", {"group_id": "ops", "content": "oops"}, message_id="oops")
+            assert (await client.send("recall_message", {"group_id": "ops", "message_id": "oops"})).type == "ack"
+            assert (await client.send("get_history", {"group_id": "ops"})).data["messages"]
         await tide.kick("3", reason="test")
         await tide.revoke(jti="gone")
         await tide.revoke(user="4", lasts_s=60)

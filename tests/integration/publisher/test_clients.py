@@ -151,6 +151,9 @@ async def test_a_cluster_takes_all_partitions(nodes, connect, open_publisher):
     assert await tide.publish("e", 1, to="all", key="k") == await tide.publish("e", 1, to="all", key="k")
     await tide.revoke(user="42")
     assert stored_on(nodes, 8) == 102
+    for number in range(20):
+        await tide.publish("e", number, to=f"group:{number}", history=True)
+    assert stored_on(nodes, 8) == 122
 
 
 async def test_a_slot_that_moved_is_followed(nodes, connect, open_publisher):
