@@ -53,6 +53,7 @@ def meaning(settings: Settings) -> Iterator[Finding]:
         *_tokens(settings),
         *_log(settings),
         *_policy(settings),
+        *_history(settings),
         _limits(settings),
     ):
         yield Finding(Weight.FACT, text)
@@ -130,6 +131,14 @@ def _allowed(allow: str, verb: str, what: str, named: str) -> str:
     if allow == NOBODY:
         return f"nobody may {verb} {what}"
     return f"clients with the scope {allow.removeprefix(SCOPE_PREFIX)!r} may {verb} {what}"
+
+
+def _history(settings: Settings) -> Iterator[str]:
+    history = settings.history
+    if history.groups:
+        which = "all groups" if "*" in history.groups else f"groups like {' or '.join(map(repr, history.groups))}"
+        most, days = number(history.max_messages), f"{history.retention_days:g}"
+        yield f"{which} keep a history: {most} messages each, for {days} days"
 
 
 def _limits(settings: Settings) -> str:

@@ -70,6 +70,12 @@ def test_ack_says_success_and_its_facts() -> None:
     assert (reply.type, reply.data, reply.then) == ("ack", {"success": True, "id": "1-0.0.e", "unread_count": 3}, None)
 
 
+def test_ready_text_goes_into_a_reply_as_it_is_however_deep() -> None:
+    text = b'{"a": ' + b"[" * 80 + b"1.50" + b"]" * 80 + b"}"
+    frame = server_frame("ack", orjson.Fragment(text), message_id="m", now_ms=1)
+    assert payload_of(frame) == b'{"type":"ack","message_id":"m","timestamp":1,"data":' + text + b"}"
+
+
 def test_reply_without_a_message_id_says_null() -> None:
     assert read(server_frame("ack", {}, message_id=None, now_ms=1))["message_id"] is None
 

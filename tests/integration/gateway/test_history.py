@@ -75,6 +75,18 @@ async def test_a_page_has_the_messages_newest_first_and_as_they_were_pushed(
         assert await read(ann) == page
 
 
+async def test_what_was_taken_in_comes_out_however_deep(gateway: RunningGateway, tide: Publisher) -> None:
+    deep: Any = "x"
+    for _ in range(61):
+        deep = [deep]
+    deeper = [[[deep]]]
+    async with connected(gateway, "ann", claims=IN_G) as ann:
+        await write(ann, deep)
+        await tide.publish("new_message", deeper, to="group:g", history=True)
+        first, second = (await read(ann))["messages"]
+        assert (first["data"], second["data"]["content"]) == (deeper, deep)
+
+
 async def test_pages_follow_each_other_without_a_gap_or_a_double(gateway: RunningGateway) -> None:
     async with connected(gateway, "ann", claims=IN_G) as ann:
         ids = await write(ann, *range(25))
