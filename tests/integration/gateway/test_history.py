@@ -12,6 +12,7 @@ from publisher.keys import history
 from tests.support.clients import Client, connected, settled
 from tests.support.gateway import GatewayProcess, RunningGateway, make_token, running_gateway
 from tests.support.redis_server import RedisServer
+from tests.support.waiting import wait_until
 
 IN_G = {"groups": ["g"]}
 KEEPING = {"history__groups": ["*"]}
@@ -275,12 +276,16 @@ async def test_without_redis_it_is_answered_with_503_and_the_connection_stays() 
         ):
             await write(ann, "one")
             server.pause()
-            for _ in range(20):  # more than are read at a time
-                await ann.post("get_history", {"group_id": "g"}, message_id=f"h{_}")
-            refused = [await ann.reply(f"h{number}") for number in range(20)]
+            asked = [await ann.post("get_history", {"group_id": "g"}) for _ in range(20)]  # over those at a time
+            refused = [await ann.reply(message_id) for message_id in asked]
             server.resume()
             assert {(one.type, one.data["code"]) for one in refused} == {("error", 503)}
             assert all(one.data["retry_after_ms"] > 0 for one in refused)
+
+            async def answered() -> bool:
+                return (await ann.send("get_history", {"group_id": "g"})).type == "ack"
+
+            await wait_until(answered)
             assert contents(await read(ann)) == ["one"]
             server.kill()
             assert (await ann.send("get_history", {"group_id": "g"})).data["code"] == 503
