@@ -26,11 +26,15 @@ from gateway.log import Log
 from gateway.metrics import Metrics
 from gateway.orders import Orders
 from gateway.policy import Action, Policy
+from gateway.projector import BLOCK_S, Projector
 from gateway.recovery import Recovery
 from gateway.revocations import Revocations
 from gateway.server import ServerOptions
 from gateway.services import ConnectionLimits, Services, Tasks
 from gateway.settings import Settings
+from gateway.store.connection import connect
+from gateway.store.inbox import Inbox, InboxRules, inbox_rules
+from gateway.store.inbox_work import WorkStream
 from gateway.store.stream import StreamReader
 from gateway.wire.v1 import DeflateWire, TextWire
 from publisher import Publisher
@@ -84,6 +88,7 @@ def build(settings: Settings, redis: Redis) -> Parts:
         limits=_limits(settings),
         tasks=tasks,
         backfill=Backfill(redis, log, tasks, max_entries=settings.log.replay_entries),
+        inbox=inbox(settings, redis),
     )
     services.commands = command_table(services)
     recovery = Recovery(services, redis)
@@ -152,6 +157,41 @@ def publisher(settings: Settings, redis: Redis) -> Publisher:
         maxlen=settings.log.maxlen,
         timeout_s=settings.redis.timeout_s,
     )
+
+
+def inbox(settings: Settings, redis: Redis) -> Inbox | None:
+    """Return the inboxes; None where notifications are not kept."""
+    if not settings.inbox.enabled:
+        return None
+    return Inbox(redis, _inbox_rules(settings), timeout_s=settings.redis.timeout_s)
+
+
+def _inbox_rules(settings: Settings) -> InboxRules:
+    return inbox_rules(
+        partitions=settings.log.partitions,
+        maxlen=settings.log.maxlen,
+        max_entries=settings.inbox.max_entries,
+        retention_days=settings.inbox.retention_days,
+    )
+
+
+def work_redis(settings: Settings) -> Redis:
+    """Return the projectors' client, whose timeout is longer than their reads block."""
+    return connect(settings.redis_url, settings.redis.timeout_s + BLOCK_S)
+
+
+def projectors(settings: Settings, redis: Redis, metrics: Metrics) -> list[Projector]:
+    """Return what writes notifications into the inboxes, one for each partition; `redis` is that of `work_redis`."""
+    rules = _inbox_rules(settings)
+    return [
+        Projector(
+            WorkStream(redis, partition, settings.instance_id, rules),
+            partition,
+            metrics,
+            keeps=settings.inbox.enabled,
+        )
+        for partition in range(settings.log.partitions)
+    ]
 
 
 def authenticator(settings: Settings) -> Authenticator:

@@ -46,6 +46,7 @@ LAYERS = {
     "gateway.explain": 3,
     "gateway.janitor": 3,
     "gateway.orders": 3,
+    "gateway.projector": 3,
     "gateway.recovery": 3,
     "gateway.replies": 3,
     "gateway.resume": 3,

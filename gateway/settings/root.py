@@ -12,6 +12,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 from gateway.settings.auth import Auth
 from gateway.settings.clients import Heartbeat, Limits, Policy
+from gateway.settings.inbox import Inbox
 from gateway.settings.listeners import Compression, Http, Listen
 from gateway.settings.process import Instance, Log, Logging, Redis, Shutdown
 
@@ -43,6 +44,7 @@ class Settings(BaseSettings):
     redis: Redis = Redis()
     auth: Auth = Auth()
     log: Log = Log()
+    inbox: Inbox = Inbox()
     limits: Limits = Limits()
     heartbeat: Heartbeat = Heartbeat()
     policy: Policy = Policy()

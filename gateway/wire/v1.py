@@ -19,6 +19,7 @@ from gateway.entry import Entry
 from gateway.errors import CommandError, PoisonEntry
 from gateway.frames import deflated_frame, payload_of, text_frame
 from publisher import json_text
+from publisher.event import KIND_NOTIFY
 
 SUBPROTOCOL: Final = "tidegate.v1"
 
@@ -146,7 +147,9 @@ class TextWire:
     def _payload(self, entry: Entry) -> bytes:
         data = entry.data
         try:
-            orjson.loads(data)
+            parsed = orjson.loads(data)
+            if entry.options is not None and entry.options.kind == KIND_NOTIFY:
+                data = self._with_id(parsed, entry)
             message_id = orjson.dumps(entry.message_id.decode())
             name = self._names.get(entry.event) or self._name(entry.event)
         except ValueError as error:  # UnicodeDecodeError and JSONDecodeError are ValueErrors
@@ -160,6 +163,18 @@ class TextWire:
             self._epoch(entry.partition).encode(),
             data,
         )
+
+    def _with_id(self, parsed: Any, entry: Entry) -> bytes:
+        """
+        Return a notification's data with its id, which is known only once it is in the log, spliced in.
+
+        Raises:
+            ValueError: It is not an object, or claims an id of its own.
+        """
+        if not isinstance(parsed, dict) or "id" in parsed:
+            raise ValueError("not the data of a notification")
+        cursor = b"%b.%d.%b" % (entry.id, entry.partition, self._epoch(entry.partition).encode())
+        return b'{"id":"%b"%b%b' % (cursor, b"," if parsed else b"", entry.data.lstrip()[1:])
 
     def _name(self, event: bytes) -> bytes:
         if len(self._names) >= _MAX_CACHED_NAMES:
