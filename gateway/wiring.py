@@ -161,8 +161,11 @@ def publisher(settings: Settings, redis: Redis) -> Publisher:
 
 def inbox(settings: Settings, redis: Redis) -> Inbox | None:
     """Return the inboxes; None where notifications are not kept."""
-    if not settings.inbox.enabled:
-        return None
+    return inbox_of(settings, redis) if settings.inbox.enabled else None
+
+
+def inbox_of(settings: Settings, redis: Redis) -> Inbox:
+    """Return the inboxes, whether or not anything is added to them."""
     return Inbox(redis, _inbox_rules(settings), timeout_s=settings.redis.timeout_s)
 
 
