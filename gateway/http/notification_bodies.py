@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictStr, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictBool, StrictStr, model_validator
 
 from gateway.http.bodies import Body
 from gateway.http.fields import Json, Name, Names
@@ -99,7 +99,7 @@ class MarkRead(BaseModel):
     ids: list[Annotated[StrictStr, Field(min_length=1, max_length=MAX_ID_LENGTH)]] | None = Field(
         None, min_length=1, max_length=MAX_IDS, description="Their ids; one that is not there changes nothing."
     )
-    all: Literal[True] | None = Field(None, description="All that there are.")
+    all: StrictBool | None = Field(None, description="`true`: all that there are.")
 
     @model_validator(mode="before")
     @classmethod
@@ -108,7 +108,7 @@ class MarkRead(BaseModel):
 
     @model_validator(mode="after")
     def _is_one(self) -> MarkRead:
-        if (self.ids is None) == (self.all is None):
+        if (self.ids is None) == (self.all is None) or self.all is False:
             raise ValueError("give either ids, or all: true")
         return self
 
