@@ -78,7 +78,7 @@ async def test_each_notification_is_written_once_though_gateways_are_killed(serv
         async with notifier.going_on():
             for _ in range(5):
                 before = sum(notifier.promised.values())
-                await wait_until(lambda before=before: sum(notifier.promised.values()) > before + 2_000, 60)
+                await wait_until(lambda before=before: sum(notifier.promised.values()) > before + 1_000, 60)
                 victim = chance.choice(gateways)
                 victim.kill()
                 await victim.start()
