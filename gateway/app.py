@@ -28,7 +28,7 @@ from gateway.store.connection import REDIS_ERRORS, connect, eviction_policy
 from gateway.store.leases import Lease
 from gateway.store.revocations import load_revocations
 from gateway.version import VERSION
-from gateway.wiring import Parts, build, server_options
+from gateway.wiring import Parts, build, projectors, server_options, work_redis
 from publisher.failure import describe
 
 _log = structlog.get_logger()
@@ -112,6 +112,8 @@ class Application:
         # 1. Redis, closed last.
         redis = self._redis = connect(settings.redis_url, settings.redis.timeout_s)
         stack.push_async_callback(redis.aclose)
+        blocking = work_redis(settings)
+        stack.push_async_callback(blocking.aclose)
         await _check_redis(redis, settings)
         self.parts = build(settings, redis)
         services = self.parts.services
@@ -128,6 +130,8 @@ class Application:
             await self._warmed(consumer)
         await load_revocations(redis, services.revocations)
         self._run("janitor", self._janitor(redis, lease).run())
+        for projector in projectors(settings, blocking, services.metrics):
+            self._run("projector", projector.run())
 
     async def _warmed(self, consumer: Consumer) -> None:
         """

@@ -1,5 +1,6 @@
 """
-The command line: `gateway serve`, `api`, `check`, `token`, `apikey`, `connect`, `tail`, `instances`, `explain`.
+The command line: `gateway serve`, `api`, `check`, `token`, `apikey`, `connect`, `tail`, `instances`, `explain`,
+`inbox`.
 
 Parses arguments, loads the settings and hands over; each command that prints has a module in `terminal`. What a command
 needs is imported when it runs, so that `--help` and the small ones are quick.
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from gateway.errors import GatewayError
 from gateway.terminal.quantities import parse_duration
+from publisher.address import is_name, is_tenant
 
 if TYPE_CHECKING:
     from gateway.settings import Settings
@@ -75,6 +77,7 @@ def _parser() -> argparse.ArgumentParser:
     explain.add_argument("--user", required=True, metavar="ID", help="the user it was meant for")
     explain.add_argument("--tenant", metavar="NAME", help="the user's tenant; default: the event's")
     _add_json(explain)
+    _add_inbox(command("inbox", _inbox, "Look after the inboxes."))
     return parser
 
 
@@ -90,6 +93,16 @@ class _Version(argparse.Action):
 
 def _add_json(parser: argparse.ArgumentParser, text: str = "print JSON") -> None:
     parser.add_argument("--json", action="store_true", help=text)
+
+
+def _add_inbox(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("action", choices=("check",), help="check: count every inbox anew, and compare")
+    parser.add_argument(
+        "--tenant", type=_tenant, metavar="NAME", help="only this tenant's; default: all, or with --user `default`"
+    )
+    parser.add_argument("--user", type=_user, metavar="ID", help="only this user's")
+    parser.add_argument("--repair", action="store_true", help="make right what is not so")
+    _add_json(parser)
 
 
 def _add_connect(parser: argparse.ArgumentParser) -> None:
@@ -122,6 +135,18 @@ def _count(text: str) -> int:
     if not 1 <= count <= 256:
         raise argparse.ArgumentTypeError("use 1 to 256")
     return count
+
+
+def _tenant(text: str) -> str:
+    if not is_tenant(text):
+        raise argparse.ArgumentTypeError("use 1 to 64 letters, digits, `_`, `.` or `-`")
+    return text
+
+
+def _user(text: str) -> str:
+    if not is_name(text):
+        raise argparse.ArgumentTypeError("use 1 to 256 characters, no control characters")
+    return text
 
 
 def _duration(text: str) -> float:
@@ -204,6 +229,15 @@ def _explain(options: argparse.Namespace) -> int:
 
     return explain(
         _tool_settings(options), options.event, user_id=options.user, tenant=options.tenant, as_json=options.json
+    )
+
+
+def _inbox(options: argparse.Namespace) -> int:
+    from gateway.terminal.inbox import CheckOptions, check_inboxes
+
+    return check_inboxes(
+        _tool_settings(options),
+        CheckOptions(tenant=options.tenant, user=options.user, repair=options.repair, as_json=options.json),
     )
 
 

@@ -27,7 +27,7 @@ from gateway.server import listening_socket
 from gateway.settings import Settings
 from gateway.store.leases import instances
 from gateway.version import VERSION
-from gateway.wiring import history
+from gateway.wiring import history, inbox
 from publisher import Publisher
 from publisher.control import WEEK_S
 from publisher.event import MAX_EVENT_BYTES
@@ -56,6 +56,7 @@ def http_server(
         facts=facts,
         leases=lambda: instances(redis),
         timeout_s=settings.redis.timeout_s,
+        inbox=inbox(settings, redis),
     )
     keys = [ApiKey(key.name, key.hash, key.tenant) for key in http.api_keys]
     gate = Gate(

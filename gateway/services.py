@@ -19,6 +19,7 @@ from gateway.log import Log
 from gateway.metrics import Metrics
 from gateway.policy import Policy
 from gateway.revocations import Revocations
+from gateway.store.inbox import Inbox
 from publisher import Publisher
 
 if TYPE_CHECKING:
@@ -104,6 +105,7 @@ class Services:
         commands: Command name → its function.
         connections: Every connection of this instance that has not been lost.
         departed: The last ones that were, for `gateway explain`.
+        inbox: The inboxes; None where notifications are not kept.
     """
 
     instance_id: str
@@ -122,6 +124,7 @@ class Services:
     commands: Mapping[str, CommandFunction] = field(default_factory=dict)
     connections: set[Connection] = field(default_factory=set)
     departed: deque[Departure] = field(default_factory=lambda: deque(maxlen=_DEPARTED))
+    inbox: Inbox | None = None
 
     @staticmethod
     def now_ms() -> int:

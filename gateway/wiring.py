@@ -28,12 +28,16 @@ from gateway.log import Log
 from gateway.metrics import Metrics
 from gateway.orders import Orders
 from gateway.policy import Action, Policy
+from gateway.projector import BLOCK_S, Projector
 from gateway.recalls import MESSAGE_RECALLED, Recalls
 from gateway.recovery import Recovery
 from gateway.revocations import Revocations
 from gateway.server import ServerOptions
 from gateway.services import ConnectionLimits, Services, Tasks
 from gateway.settings import Settings
+from gateway.store.connection import connect
+from gateway.store.inbox import Inbox, InboxRules, inbox_rules
+from gateway.store.inbox_work import WorkStream
 from gateway.store.stream import StreamReader
 from gateway.wire.v1 import DeflateWire, TextWire
 from publisher import Publisher
@@ -90,6 +94,7 @@ def build(settings: Settings, redis: Redis) -> Parts:
         tasks=tasks,
         backfill=Backfill(redis, log, tasks, max_entries=settings.log.replay_entries, recalled=chat.recalls),
         chat=chat,
+        inbox=inbox(settings, redis),
     )
     services.commands = command_table(services)
     recovery = Recovery(services, redis)
@@ -181,6 +186,44 @@ def history(settings: Settings, redis: Redis) -> History:
         retention_ms=int(settings.history.retention_days * 24 * 3600 * 1000),
         timeout_s=settings.redis.timeout_s,
     )
+
+
+def inbox(settings: Settings, redis: Redis) -> Inbox | None:
+    """Return the inboxes; None where notifications are not kept."""
+    return inbox_of(settings, redis) if settings.inbox.enabled else None
+
+
+def inbox_of(settings: Settings, redis: Redis) -> Inbox:
+    """Return the inboxes, whether or not anything is added to them."""
+    return Inbox(redis, _inbox_rules(settings), timeout_s=settings.redis.timeout_s)
+
+
+def _inbox_rules(settings: Settings) -> InboxRules:
+    return inbox_rules(
+        partitions=settings.log.partitions,
+        maxlen=settings.log.maxlen,
+        max_entries=settings.inbox.max_entries,
+        retention_days=settings.inbox.retention_days,
+    )
+
+
+def work_redis(settings: Settings) -> Redis:
+    """Return the projectors' client, whose timeout is longer than their reads block."""
+    return connect(settings.redis_url, settings.redis.timeout_s + BLOCK_S)
+
+
+def projectors(settings: Settings, redis: Redis, metrics: Metrics) -> list[Projector]:
+    """Return what writes notifications into the inboxes, one for each partition; `redis` is that of `work_redis`."""
+    rules = _inbox_rules(settings)
+    return [
+        Projector(
+            WorkStream(redis, partition, settings.instance_id, rules),
+            partition,
+            metrics,
+            keeps=settings.inbox.enabled,
+        )
+        for partition in range(settings.log.partitions)
+    ]
 
 
 def authenticator(settings: Settings) -> Authenticator:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable, Mapping
 from types import TracebackType
-from typing import Any, Self, Unpack
+from typing import Any, Self, Unpack, overload
 
 from redis.asyncio import Redis, RedisCluster
 
@@ -30,6 +30,7 @@ from publisher.event import (
 )
 from publisher.lane import Lane
 from publisher.link import open_link
+from publisher.notification import NotificationOptions, Notifications, make_notifications
 from publisher.options import Options
 
 
@@ -146,6 +147,41 @@ class Publisher:
         limit = self._options.max_event_bytes
         commands = [self._build.publish(event_from(spec, max_event_bytes=limit)) for spec in events]
         return ids_of(await self._send_all(commands))
+
+    @overload
+    async def notify(self, to: str, **notification: Unpack[NotificationOptions]) -> str: ...
+    @overload
+    async def notify(self, to: Iterable[str], **notification: Unpack[NotificationOptions]) -> str | list[str]: ...
+    async def notify(self, to: str | Iterable[str], **notification: Unpack[NotificationOptions]) -> str | list[str]:
+        """
+        Store a notification in the inboxes of one user or of many, and push it to those who are there.
+
+        Returns its id, which is that of the frame and of the inbox's item; for a list of users, a list with one for
+        each. Users that are stored together, up to 100, have the same.
+
+        Args:
+            to: A user's id, or several.
+            notification: `title`, `content`, `type`, `level`, `priority`, `link`, `icon`, `data`, `tenant`, `key` and
+                `expires_in`, as `make_notifications` explains them. A call that is repeated under the same `key`
+                within `key_ttl_s` stores nothing again and returns the first ids.
+
+        Raises:
+            PublishError: As `publish` does; for several users also `PublishIncomplete`, with a result for each.
+        """
+        return await self.notify_prepared(self.prepare_notification(to, **notification))
+
+    def prepare_notification(
+        self, to: str | Iterable[str], **notification: Unpack[NotificationOptions]
+    ) -> Notifications:
+        """Check and encode a notification for `notify_prepared`. Raises `PublishError`: something does not hold."""
+        options = self._options
+        limits = {"partitions": options.partitions, "max_event_bytes": options.max_event_bytes}
+        return make_notifications(to, **notification, **limits)
+
+    async def notify_prepared(self, notifications: Notifications) -> str | list[str]:
+        """Store and push what `prepare_notification` returned; see `notify`."""
+        commands = [self._build.notify(event) for event in notifications.events]
+        return notifications.ids(await self._send_all(commands))
 
     def submit(self, event: Event) -> asyncio.Future[str]:
         """

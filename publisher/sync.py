@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from types import TracebackType
-from typing import Any, Self, Unpack
+from typing import Any, Self, Unpack, overload
 
 from redis import Redis, RedisCluster
 
@@ -29,6 +29,7 @@ from publisher.event import (
     event_from,
     make_event,
 )
+from publisher.notification import NotificationOptions, make_notifications
 from publisher.options import MAX_BATCH, Options
 
 
@@ -93,6 +94,17 @@ class Publisher:
         limit = self._options.max_event_bytes
         commands = [self._build.publish(event_from(spec, max_event_bytes=limit)) for spec in events]
         return ids_of(self._send_all(commands))
+
+    @overload
+    def notify(self, to: str, **notification: Unpack[NotificationOptions]) -> str: ...
+    @overload
+    def notify(self, to: Iterable[str], **notification: Unpack[NotificationOptions]) -> str | list[str]: ...
+    def notify(self, to: str | Iterable[str], **notification: Unpack[NotificationOptions]) -> str | list[str]:
+        """Store a notification in users' inboxes, and push it. See `publisher.Publisher.notify`."""
+        options = self._options
+        limits = {"partitions": options.partitions, "max_event_bytes": options.max_event_bytes}
+        made = make_notifications(to, **notification, **limits)
+        return made.ids(self._send_all([self._build.notify(event) for event in made.events]))
 
     def kick(
         self,

@@ -50,6 +50,7 @@ LAYERS = {
     "gateway.history": 3,
     "gateway.janitor": 3,
     "gateway.orders": 3,
+    "gateway.projector": 3,
     "gateway.recovery": 3,
     "gateway.replies": 3,
     "gateway.resume": 3,

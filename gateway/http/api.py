@@ -7,7 +7,15 @@ from typing import Any, Final
 from fastapi import APIRouter, FastAPI
 from starlette.types import ASGIApp
 
-from gateway.http import batch_routes, docs_routes, history_routes, operation_routes, push_routes, user_routes
+from gateway.http import (
+    batch_routes,
+    docs_routes,
+    history_routes,
+    notification_routes,
+    operation_routes,
+    push_routes,
+    user_routes,
+)
 from gateway.http.answers import ProblemJson
 from gateway.http.context import Context
 from gateway.http.problems import add_handlers
@@ -16,6 +24,7 @@ _ROUTERS: Final[tuple[APIRouter, ...]] = (
     push_routes.router,
     batch_routes.router,
     push_routes.system,
+    notification_routes.router,
     user_routes.router,
     history_routes.router,
     operation_routes.router,
@@ -26,7 +35,8 @@ Push events to browsers and apps. An event is in the log once its `id` is answer
 it to the sockets that it is for.
 
 Every request but `GET /health` needs a credential: a JWT with the scope `push` as `Authorization: Bearer …`, or an API
-key as `X-API-Key: …`. It decides about the tenant. With an `Idempotency-Key` a push can be repeated without harm.
+key as `X-API-Key: …`. It decides about the tenant. A user's own JWT reaches that user's notifications, and nothing
+else. With an `Idempotency-Key` a push can be repeated without harm.
 
 What fails is answered with problem JSON (RFC 9457).
 """

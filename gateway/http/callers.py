@@ -14,12 +14,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Final
 
-from fastapi import Depends, Request
+from fastapi import Depends, Query, Request
 from fastapi.security import APIKeyHeader, HTTPBearer
 from starlette.datastructures import Headers
 
 from gateway.auth import Authenticator
 from gateway.errors import AuthError
+from gateway.http.fields import Name
 from gateway.http.problems import Problem
 from gateway.identity import Identity
 from gateway.metrics import Metrics
@@ -150,6 +151,9 @@ _bearer = HTTPBearer(auto_error=False, bearerFormat="JWT", description="A servic
 _api_key = APIKeyHeader(name="X-API-Key", auto_error=False, description="A key made by `gateway apikey`.")
 
 
+_user = HTTPBearer(auto_error=False, bearerFormat="JWT", scheme_name="UserToken", description="A user's own JWT.")
+
+
 async def pushing(
     request: Request, _: Annotated[object, Depends(_bearer)], __: Annotated[object, Depends(_api_key)]
 ) -> Caller:
@@ -167,3 +171,40 @@ async def pushing(
 
 
 Pushing = Annotated[Caller, Depends(pushing)]
+
+
+@dataclass(frozen=True, slots=True)
+class Owner:
+    """Whose things a request is about."""
+
+    tenant: str
+    user_id: str
+
+
+async def owning(
+    request: Request,
+    _: Annotated[object, Depends(_user)],
+    __: Annotated[object, Depends(_bearer)],
+    ___: Annotated[object, Depends(_api_key)],
+    user_id: Annotated[
+        Name | None,
+        Query(description="For services: whose. Not needed with a user's own token.", examples=["42"]),
+    ] = None,
+) -> Owner:
+    """
+    Return the user that a request is about: the one behind the token, or, for a service, the one that it names.
+
+    Raises:
+        Problem: 403, 422.
+    """
+    caller: Caller = request.state.caller
+    own = caller.identity.user_id if caller.identity is not None else None
+    if user_id not in (None, own) and PUSH not in caller.scopes:
+        raise Problem(403, "the token is another user's: only a service may name one")
+    owner = own if user_id is None else user_id
+    if owner is None:
+        raise Problem(422, "user_id: say whose, because an API key is no user's")
+    return Owner(caller.tenant, owner)
+
+
+Owning = Annotated[Owner, Depends(owning)]

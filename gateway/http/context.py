@@ -10,7 +10,9 @@ from typing import Annotated, Any
 from fastapi import Depends, Request
 
 from gateway.history import History
+from gateway.http.problems import Problem
 from gateway.metrics import Metrics
+from gateway.store.inbox import Inbox
 from publisher import Publisher
 
 Leases = Mapping[str, Mapping[str, str]]
@@ -28,6 +30,7 @@ class Context:
         facts: Returns what this process says of itself.
         leases: Asks Redis what the live instances say of themselves.
         timeout_s: Longest wait for Redis.
+        inbox: The inboxes; None where notifications are not kept.
     """
 
     publisher: Publisher
@@ -39,6 +42,7 @@ class Context:
     facts: Callable[[], Mapping[str, Any]]
     leases: Callable[[], Awaitable[Leases]]
     timeout_s: float
+    inbox: Inbox | None = None
 
     async def live_instances(self) -> Leases:
         """Return every live instance's id with what it says of itself. Raises errors of redis-py, TimeoutError too."""
@@ -52,3 +56,12 @@ async def _context(request: Request) -> Context:
 
 
 InContext = Annotated[Context, Depends(_context)]
+
+
+async def _inbox(context: InContext) -> Inbox:
+    if context.inbox is None:
+        raise Problem(404, "notifications are not kept here: they are only pushed")
+    return context.inbox
+
+
+InInbox = Annotated[Inbox, Depends(_inbox)]

@@ -13,6 +13,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from gateway.settings.auth import Auth
 from gateway.settings.chat import Chat, History
 from gateway.settings.clients import Heartbeat, Limits, Policy
+from gateway.settings.inbox import Inbox
 from gateway.settings.listeners import Compression, Http, Listen
 from gateway.settings.process import Instance, Log, Logging, Redis, Shutdown
 
@@ -44,6 +45,7 @@ class Settings(BaseSettings):
     redis: Redis = Redis()
     auth: Auth = Auth()
     log: Log = Log()
+    inbox: Inbox = Inbox()
     limits: Limits = Limits()
     heartbeat: Heartbeat = Heartbeat()
     policy: Policy = Policy()

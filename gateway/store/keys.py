@@ -2,15 +2,31 @@
 
 from __future__ import annotations
 
-from publisher.keys import PREFIX, epoch, history, revocations, stream
+from publisher.keys import (
+    INBOX_PREFIX,
+    PREFIX,
+    epoch,
+    history,
+    inbox,
+    inbox_order,
+    inbox_owner,
+    inbox_unread,
+    inbox_work,
+    revocations,
+    stream,
+)
 
 __all__ = [
     "GROUP_PREFIX",
     "INSTANCE_PREFIX",
+    "box",
     "epoch",
     "explanation",
     "group",
     "history",
+    "inbox_owner",
+    "inbox_pattern",
+    "inbox_work",
     "instance",
     "revocations",
     "stream",
@@ -33,3 +49,13 @@ def instance(instance_id: str) -> str:
 def explanation(request: str) -> str:
     """List: what the instances answered to one `gateway explain`; expires."""
     return f"{PREFIX}explain:{request}"
+
+
+def box(partition: int, tenant: str, user: str) -> list[str]:
+    """The three keys of a user's inbox, in the order in which the scripts take them."""
+    return [named(partition, tenant, user) for named in (inbox, inbox_order, inbox_unread)]
+
+
+def inbox_pattern(tenant: str | None) -> str:
+    """What SCAN finds every inbox by, or a tenant's: no tenant's name means anything in a pattern."""
+    return f"{INBOX_PREFIX}{{events:*}}:{'*' if tenant is None else tenant}:*"

@@ -52,6 +52,7 @@ def meaning(settings: Settings) -> Iterator[Finding]:
         _http(settings),
         *_tokens(settings),
         *_log(settings),
+        _inbox(settings),
         *_policy(settings),
         *_history(settings),
         _limits(settings),
@@ -107,6 +108,13 @@ def _log(settings: Settings) -> Iterator[str]:
     streams = "one stream" if log.partitions == 1 else f"{log.partitions} streams, of which publishers must know"
     yield f"clients can resume up to {duration(log.retention_s)} back; the log is {streams}"
     yield f"memory holds up to {number(log.memory_entries)} events or {size(log.memory_bytes)}, whichever is less"
+
+
+def _inbox(settings: Settings) -> str:
+    inbox = settings.inbox
+    if not inbox.enabled:
+        return "notifications are pushed and not kept"
+    return f"an inbox keeps up to {number(inbox.max_entries)} notifications for {inbox.retention_days:g} days"
 
 
 def _policy(settings: Settings) -> Iterator[str]:

@@ -70,10 +70,27 @@ async def test_the_commands_do_what_the_page_says(gateway, tmp_path):
             assert (answer["stored"], answer["failed"]) == (2, 0)
         elif "/history" in call:
             assert answer == {"messages": [], "has_more": False}
+        elif "/notifications" in call and "-d" not in call:
+            assert "unread_count" in answer
+        elif "user_ids" in call and "/notifications" in call:
+            assert all(map(Cursor.parse, answer["ids"]))
         elif "/message" in call or "/api/v1" in call:
             assert Cursor.parse(answer["id"])
-    assert [kind for kind, _ in client.events] == [
-        *("order.shipped", "data_update", "hello", "offer", "org_event", "system_message", "a", "b", "order.shipped")
+    # When an inbox is written, and marked, is not for this page to say.
+    assert [kind for kind, _ in client.events if kind != "unread_count"] == [
+        *(
+            "order.shipped",
+            "data_update",
+            "hello",
+            "offer",
+            "org_event",
+            "system_message",
+            "a",
+            "b",
+            "order.shipped",
+            "notification",
+            "notification",
+        )
     ]
 
 
@@ -110,3 +127,16 @@ def test_the_page_names_the_other_routes():
         "/history",
     ):
         assert path in text
+
+
+async def test_every_route_of_notifications_is_listed(gateway):
+    async with httpx.AsyncClient(trust_env=False) as client:
+        document = (await client.get(f"{gateway.http_url}/openapi.json")).json()
+    prefix = "/api/v1/notifications"
+    routes = {
+        f"{method.upper()} {path.replace('{notification_id}', '{id}')}"
+        for path, operations in document["paths"].items()
+        for method in operations
+        if path.startswith(prefix)
+    }
+    assert routes - {f"POST {prefix}"} == {row[0] for row in table_rows(PAGE) if prefix in row[0]}

@@ -14,8 +14,9 @@ import pytest
 import redis
 
 import publisher
-from publisher import Cursor, Publisher, make_event
+from publisher import Cursor, Publisher, make_event, make_notifications
 from publisher.address import KINDS
+from publisher.notification import NotificationOptions
 from publisher.sync import Publisher as BlockingPublisher
 from tests.docs.markdown import ROOT, blocks, table_rows
 from tests.support.redis_server import RedisServer
@@ -54,6 +55,7 @@ async def test_the_snippets_run_as_they_stand(redis_url, stored):
         await scope["tide"].aclose()
     names = stored()
     assert set(names) == {"order.shipped", "order.moved", "notice", "tick", "kick", "revoke"}
+    assert set(names) == {"order.shipped", "order.moved", "tick", "kick", "revoke", "notification"}
     assert names.count("kick") == names.count("revoke") == 2
     assert Cursor.parse(scope["event_id"])
 
@@ -94,7 +96,7 @@ def test_the_shell_lines_publish(redis_url, stored, tmp_path):
             ["bash", "-c", line], env=environ, cwd=tmp_path, capture_output=True, check=True, text=True
         )
         assert Cursor.parse(done.stdout.strip())
-    assert stored() == ["order.shipped", "notice", "order.shipped"]
+    assert stored() == ["order.shipped", "notice", "order.shipped", "notification"]
 
 
 # What the page must not leave out.
@@ -116,6 +118,12 @@ def test_every_option_of_a_publisher_is_listed_with_its_default():
 def test_every_option_of_an_event_is_listed():
     names = set(inspect.signature(make_event).parameters) - {"event", "data", "kind", "max_event_bytes"}
     assert names <= set(options_listed())
+
+
+def test_every_option_of_a_notification_is_listed():
+    names = set(inspect.signature(make_notifications).parameters) - {"to", "partitions", "max_event_bytes"}
+    assert names <= set(options_listed())
+    assert names == set(NotificationOptions.__annotations__)
 
 
 def test_every_option_of_kick_and_revoke_is_listed():

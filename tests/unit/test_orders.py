@@ -26,7 +26,7 @@ from gateway.session import State
 from gateway.wire.v1 import TextWire
 from publisher import Event, make_event
 from publisher.control import make_kick, make_revocation
-from publisher.event import EXPLAIN, KICK, KIND_CONTROL, REVOKE
+from publisher.event import EXPLAIN, KICK, KIND_CONTROL, KIND_STATE, REVOKE
 from tests.support.entries import EPOCH
 from tests.support.transport import frames_in
 
@@ -267,6 +267,13 @@ def test_order_that_is_no_json_is_poison(gateway: Gateway, text: bytes) -> None:
     fields[11] = text
     gateway.orders.obey(EntryDecoder(0).decode(b"1-0", fields))
     assert len(gateway.poison) == 1
+
+
+def test_a_state_that_nobody_takes_note_of_is_pushed_and_no_poison(gateway: Gateway) -> None:
+    _, socket = gateway.connect()
+    gateway.deliver(make_event("mood", {"a": 1}, to="user:42", kind=KIND_STATE))
+    assert socket.events() == ["welcome", "mood"]
+    assert gateway.poison == []
 
 
 def test_orders_can_be_added(gateway: Gateway) -> None:
