@@ -122,6 +122,8 @@ class Application:
         # 3. Consumers, and whatever else runs by itself.
         stack.push_async_callback(services.publisher.aclose)
         stack.push_async_callback(services.tasks.cancel)
+        if services.plugins is not None:
+            stack.push_async_callback(services.plugins.stop)
         self._run("keys", services.authenticator.run())
         for consumer in self.parts.consumers:
             self._run("consumer", consumer.run())

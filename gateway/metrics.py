@@ -30,6 +30,7 @@ class Metrics:
         redis_errors: Failed reads of the log, by kind.
         http_requests: Requests to the HTTP API, by the status of their answer.
         http_published: Events that came in by it.
+        handler_failures: Calls of plug-in handlers that raised something or took too long.
     """
 
     events: int = 0
@@ -45,6 +46,7 @@ class Metrics:
     redis_errors: Counter[str] = field(default_factory=Counter)
     http_requests: Counter[int] = field(default_factory=Counter)
     http_published: int = 0
+    handler_failures: int = 0
 
     def counts(self) -> dict[str, int | dict[Any, int]]:
         """Return all of them by name."""

@@ -24,6 +24,7 @@ from publisher import Publisher
 if TYPE_CHECKING:
     from gateway.backfill import Backfill
     from gateway.connection import Connection
+    from gateway.plugins import Plugins
     from gateway.wire.v1 import Reply
 
 _DEPARTED = 5_000
@@ -84,6 +85,13 @@ class Tasks:
         if error is not None and not isinstance(error, GatewayError):
             _log.error("task_failed", task=task.get_name(), exc_info=error)
 
+    async def ended(self, within_s: float) -> bool:
+        """Wait until nothing runs any more, or the time is over; tell which."""
+        deadline = time.monotonic() + within_s
+        while self._tasks and (left := deadline - time.monotonic()) > 0:
+            await asyncio.wait(self._tasks, timeout=left)
+        return not self._tasks
+
     async def cancel(self) -> None:
         """Cancel whatever still runs, and wait for its end."""
         while self._tasks:
@@ -103,6 +111,7 @@ class Services:
         commands: Command name → its function.
         connections: Every connection of this instance that has not been lost.
         departed: The last ones that were, for `gateway explain`.
+        plugins: Runs the handlers; None where there are none.
     """
 
     instance_id: str
@@ -120,6 +129,7 @@ class Services:
     commands: Mapping[str, CommandFunction] = field(default_factory=dict)
     connections: set[Connection] = field(default_factory=set)
     departed: deque[Departure] = field(default_factory=lambda: deque(maxlen=_DEPARTED))
+    plugins: Plugins | None = None
 
     @staticmethod
     def now_ms() -> int:

@@ -25,6 +25,7 @@ from gateway.hub import Hub
 from gateway.log import Log
 from gateway.metrics import Metrics
 from gateway.orders import Orders
+from gateway.plugins import Plugins, load
 from gateway.policy import Action, Policy
 from gateway.recovery import Recovery
 from gateway.revocations import Revocations
@@ -86,6 +87,9 @@ def build(settings: Settings, redis: Redis) -> Parts:
         backfill=Backfill(redis, log, tasks, max_entries=settings.log.replay_entries),
     )
     services.commands = command_table(services)
+    if settings.handlers:
+        services.plugins = Plugins(services, load(settings.handlers), timeout_s=settings.limits.handler_timeout_s)
+        services.commands = services.plugins.commands(services.commands)
     recovery = Recovery(services, redis)
     orders.add(EXPLAIN, Explainer(services, redis).answer)
 

@@ -36,6 +36,7 @@ LAYERS = {
     "gateway.subscriber": 1,
     # L2 adapters
     "gateway.auth": 2,
+    "gateway.handlers": 2,
     "gateway.metrics": 2,
     "gateway.store": 2,
     # L3 services
@@ -46,6 +47,8 @@ LAYERS = {
     "gateway.explain": 3,
     "gateway.janitor": 3,
     "gateway.orders": 3,
+    "gateway.plugin_session": 3,
+    "gateway.plugins": 3,
     "gateway.recovery": 3,
     "gateway.replies": 3,
     "gateway.resume": 3,

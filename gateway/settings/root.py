@@ -12,6 +12,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 from gateway.settings.auth import Auth
 from gateway.settings.clients import Heartbeat, Limits, Policy
+from gateway.settings.extensions import Handlers
 from gateway.settings.listeners import Compression, Http, Listen
 from gateway.settings.process import Instance, Log, Logging, Redis, Shutdown
 
@@ -49,6 +50,7 @@ class Settings(BaseSettings):
     compression: Compression = Compression()
     shutdown: Shutdown = Shutdown()
     logging: Logging = Logging()
+    handlers: Handlers = Field((), description="Plug-in handlers, as `package.module:Class`, in the order of asking.")
 
     @model_validator(mode="before")
     @classmethod
