@@ -27,8 +27,9 @@ from gateway.settings import Listen, Settings
 from gateway.store.connection import REDIS_ERRORS, connect, eviction_policy
 from gateway.store.leases import Lease
 from gateway.store.revocations import load_revocations
+from gateway.template_keeper import TemplateKeeper
 from gateway.version import VERSION
-from gateway.wiring import Parts, build, server_options
+from gateway.wiring import Parts, build, server_options, templates
 from publisher.failure import describe
 
 _log = structlog.get_logger()
@@ -130,6 +131,9 @@ class Application:
             await self._warmed(consumer)
         await load_revocations(redis, services.revocations)
         self._run("janitor", self._janitor(redis, lease).run())
+        keeper = TemplateKeeper(redis, templates(settings).definitions)
+        await keeper.keep()  # once before anybody is let in
+        self._run("templates", keeper.run())
 
     async def _warmed(self, consumer: Consumer) -> None:
         """

@@ -27,6 +27,7 @@ from gateway.server import listening_socket
 from gateway.settings import Settings
 from gateway.store.leases import instances
 from gateway.version import VERSION
+from gateway.wiring import templates
 from publisher import Publisher
 from publisher.control import WEEK_S
 from publisher.event import MAX_EVENT_BYTES
@@ -48,6 +49,7 @@ def http_server(
     context = Context(
         publisher=publisher,
         metrics=metrics,
+        templates=templates(settings),
         max_event_bytes=MAX_EVENT_BYTES,
         revocation_s=max(WEEK_S, settings.auth.max_lifetime_s),
         unready=unready,

@@ -36,6 +36,7 @@ from gateway.store.stream import StreamReader
 from gateway.wire.v1 import DeflateWire, TextWire
 from publisher import Publisher
 from publisher.event import EXPLAIN
+from publisher.templates import Templates
 
 _log = structlog.get_logger()
 
@@ -156,6 +157,11 @@ def publisher(settings: Settings, redis: Redis) -> Publisher:
         maxlen=settings.log.maxlen,
         timeout_s=settings.redis.timeout_s,
     )
+
+
+def templates(settings: Settings) -> Templates:
+    """Return the configured message templates."""
+    return Templates({name: template.plain() for name, template in settings.templates.items()})
 
 
 def authenticator(settings: Settings) -> Authenticator:

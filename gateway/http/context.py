@@ -11,6 +11,7 @@ from fastapi import Depends, Request
 
 from gateway.metrics import Metrics
 from publisher import Publisher
+from publisher.templates import Templates
 
 Leases = Mapping[str, Mapping[str, str]]
 
@@ -21,6 +22,7 @@ class Context:
     The collaborators of every route.
 
     Attributes:
+        templates: The configured message templates.
         max_event_bytes: Largest event, all its fields together.
         revocation_s: How long a revocation has to last: as long as the longest token.
         unready: Returns what keeps this process from being ready; nothing when it is.
@@ -31,6 +33,7 @@ class Context:
 
     publisher: Publisher
     metrics: Metrics
+    templates: Templates
     max_event_bytes: int
     revocation_s: float
     unready: Callable[[], list[str]]

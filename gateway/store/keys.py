@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from publisher.keys import PREFIX, epoch, revocations, stream
+from publisher.keys import PREFIX, epoch, revocations, stream, templates
 
 __all__ = [
     "GROUP_PREFIX",
@@ -13,6 +13,7 @@ __all__ = [
     "instance",
     "revocations",
     "stream",
+    "templates",
 ]
 
 GROUP_PREFIX = "gw:"
