@@ -226,6 +226,8 @@ class Connection(Subscriber):
         if self.handled is not None and self._services.plugins is not None:
             self._services.plugins.lost(self.handled, code)
         if self.identity is not None:
+            ended, commands = self._services.ended.get(self.tenant, (0, 0))
+            self._services.ended[self.tenant] = (ended + 1, commands + self.commands)
             now_ms = self._services.now_ms()
             self._services.departed.append(
                 Departure(self.tenant, self.identity.user_id, self.client_id, self.opened_at, now_ms, code)

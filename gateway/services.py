@@ -111,6 +111,7 @@ class Services:
         commands: Command name → its function.
         connections: Every connection of this instance that has not been lost.
         departed: The last ones that were, for `gateway explain`.
+        ended: Tenant → how many of its connections have ended, and how many commands they sent.
         plugins: Runs the handlers; None where there are none.
     """
 
@@ -129,6 +130,7 @@ class Services:
     commands: Mapping[str, CommandFunction] = field(default_factory=dict)
     connections: set[Connection] = field(default_factory=set)
     departed: deque[Departure] = field(default_factory=lambda: deque(maxlen=_DEPARTED))
+    ended: dict[str, tuple[int, int]] = field(default_factory=dict)
     plugins: Plugins | None = None
 
     @staticmethod

@@ -16,6 +16,7 @@ from redis.asyncio import Redis
 
 from gateway.auth import Authenticator, Jwks, Key, hmac_key, public_key, public_key_file
 from gateway.backfill import Backfill
+from gateway.clients import Census
 from gateway.commands import command_table
 from gateway.consumer import Consumer
 from gateway.errors import PoisonEntry
@@ -27,6 +28,7 @@ from gateway.metrics import Metrics
 from gateway.orders import Orders
 from gateway.plugins import Plugins, load
 from gateway.policy import Action, Policy
+from gateway.questions import Respondent
 from gateway.recovery import Recovery
 from gateway.revocations import Revocations
 from gateway.server import ServerOptions
@@ -35,7 +37,7 @@ from gateway.settings import Settings
 from gateway.store.stream import StreamReader
 from gateway.wire.v1 import DeflateWire, TextWire
 from publisher import Publisher
-from publisher.event import EXPLAIN
+from publisher.event import CLIENT_STATISTICS, CLIENTS, EXPLAIN
 from publisher.templates import Templates
 
 _log = structlog.get_logger()
@@ -92,7 +94,11 @@ def build(settings: Settings, redis: Redis) -> Parts:
         services.plugins = Plugins(services, load(settings.handlers), timeout_s=settings.limits.handler_timeout_s)
         services.commands = services.plugins.commands(services.commands)
     recovery = Recovery(services, redis)
-    orders.add(EXPLAIN, Explainer(services, redis).answer)
+    respondent = Respondent(redis, settings.instance_id, tasks)
+    census = Census(services)
+    orders.add(EXPLAIN, respondent.order(Explainer(services).answer))
+    orders.add(CLIENTS, respondent.order(census.clients))
+    orders.add(CLIENT_STATISTICS, respondent.order(census.statistics))
 
     consumers = [
         Consumer(

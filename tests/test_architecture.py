@@ -42,6 +42,7 @@ LAYERS = {
     "gateway.store": 2,
     # L3 services
     "gateway.backfill": 3,
+    "gateway.clients": 3,
     "gateway.commands": 3,
     "gateway.connection": 3,
     "gateway.consumer": 3,
@@ -50,6 +51,7 @@ LAYERS = {
     "gateway.orders": 3,
     "gateway.plugin_session": 3,
     "gateway.plugins": 3,
+    "gateway.questions": 3,
     "gateway.recovery": 3,
     "gateway.replies": 3,
     "gateway.resume": 3,

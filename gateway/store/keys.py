@@ -7,8 +7,8 @@ from publisher.keys import PREFIX, epoch, revocations, stream, templates
 __all__ = [
     "GROUP_PREFIX",
     "INSTANCE_PREFIX",
+    "answers",
     "epoch",
-    "explanation",
     "group",
     "instance",
     "revocations",
@@ -30,6 +30,6 @@ def instance(instance_id: str) -> str:
     return INSTANCE_PREFIX + instance_id
 
 
-def explanation(request: str) -> str:
-    """List: what the instances answered to one `gateway explain`; expires."""
-    return f"{PREFIX}explain:{request}"
+def answers(request: str) -> str:
+    """List: what the instances answered to one question; expires."""
+    return f"{PREFIX}answers:{request}"
