@@ -15,7 +15,7 @@ from publisher import Publisher, make_event
 from publisher.event import CLIENTS
 from tests.integration.http.conftest import ACME_KEY, bearer, calling
 from tests.support.clients import Client, connected, settled
-from tests.support.gateway import ApiProcess, GatewayProcess, RunningGateway, make_token
+from tests.support.gateway import ApiProcess, GatewayProcess, RunningGateway
 from tests.support.redis_server import RedisServer
 from tests.support.waiting import wait_until
 
@@ -139,9 +139,10 @@ async def test_statistics_add_up(
 
 async def test_statistics_name_the_largest(service: httpx.AsyncClient, gateway: RunningGateway) -> None:
     names = [f"g{number}" for number in range(1_500)]
-    async with contextlib.AsyncExitStack() as stack:
-        for part in (names[:800], names[700:]):
-            await stack.enter_async_context(connected(gateway, "1", way="auth", token=make_token("1", groups=part)))
+    async with connected(gateway, "1"), connected(gateway, "1"):
+        for connection, part in zip(gateway.services.connections, (names[:800], names[700:]), strict=True):
+            for name in part:
+                connection.join(f"group:{name}", None)
         stats = (await service.get(STATS_PATH)).json()
     assert len(stats["groups"]) == 1_000
     assert [name for name, count in stats["groups"].items() if count == 2] == sorted(names[700:800])
