@@ -140,9 +140,7 @@ def test_python_is_out_of_reach(text: str) -> None:
 
 
 def test_what_is_useful_works() -> None:
-    text = (
-        "{{ n | round(2) }} {{ names | join(', ') }} {{ s | upper | center(8) }} {{ s.replace('a', 'b') }} {{ 3 * 4 }}"
-    )
+    text = "{{ n | round(2) }} {{ names | join(', ') }} {{ s | upper | center(8) }} {{ s.replace('a', 'b') }}"
     assert render(text, {"n": 2_000_000.128, "names": ["a", "b"], "s": "nana"}) == "2000000.13 a, b   NANA   nbnb"
     assert render("{{ x | default(100000) }}{% if y is defined %}y{% endif %}") == "100000"
 
