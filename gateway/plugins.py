@@ -8,54 +8,35 @@ for. Where no handler is set, there is no `Plugins`, and nothing of this is on a
 from __future__ import annotations
 
 import asyncio
-import importlib
-import inspect
-import sys
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, cast
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 import structlog
 
 from gateway.close_codes import CloseCode
 from gateway.errors import CommandError, ConfigError, GatewayError
-from gateway.handlers import Handler, Message, Refuse, SessionClosed
+from gateway.handlers import Message, Refuse, Session, SessionClosed
+from gateway.plugin_loading import HIDDEN, Hook, Plugin
 from gateway.plugin_session import PluginSession, fitting
 from gateway.services import CommandFunction, Services, Tasks
 from gateway.session import State
 from gateway.wire.v1 import ACK, Reply, ack
 from publisher import PublishUnavailable, PublishUnknown, json_text
-from publisher.event import MAX_NAME_LENGTH
 
 if TYPE_CHECKING:
     from gateway.connection import Connection
 
 _log = structlog.get_logger()
 
-Hook = Callable[..., Awaitable[Any]]
 Outcome = Reply | asyncio.Future[Reply]
 
-_HIDDEN: Final = frozenset({"auth", "ping"})  # `auth` holds a token; both come before anybody is let in
 _ABANDON_S: Final = 1.0
 _RETRY_AFTER_MS: Final = 1_000
 
 
 class HandlerFailed(GatewayError):
     """A handler raised something, or did not end in time. It has been logged."""
-
-
-@dataclass(frozen=True, slots=True)
-class Plugin:
-    """A handler as it is called; a hook that it does not define is None."""
-
-    name: str
-    commands: tuple[str, ...]
-    watches: frozenset[str] | None
-    on_connect: Hook | None
-    on_message: Hook | None
-    on_close: Hook | None
 
 
 class Plugins:
@@ -210,7 +191,7 @@ class Plugins:
 
     # One call.
 
-    async def _call(self, plugin: Plugin, hook: Hook | None, session: PluginSession, *args: Any) -> Any:
+    async def _call(self, plugin: Plugin, hook: Hook | None, session: Session, *args: Any) -> Any:
         """
         Call a hook and return what it returns.
 
@@ -244,63 +225,8 @@ class Plugins:
         _log.error("handler_failed", handler=plugin.name, client=session.client_id, exc_info=error)
 
 
-def load(paths: Sequence[str]) -> list[Plugin]:
-    """
-    Import handlers and make one object of each.
-
-    Args:
-        paths: `package.module:Class`. Where such a module is not installed, it may be in the current folder.
-
-    Raises:
-        ConfigError: One cannot be used; the message says which, and why.
-    """
-    return [_plugin(path, _made(path)) for path in paths]
-
-
-def _made(path: str) -> Any:
-    module_name, _, class_name = path.partition(":")
-    here = str(Path.cwd())
-    if here not in sys.path and "" not in sys.path:
-        sys.path.append(here)  # last, so that a file which lies about there shadows nothing
-    try:
-        made = importlib.import_module(module_name)
-        for name in class_name.split("."):
-            made = getattr(made, name)
-        return cast(Any, made)()
-    except Exception as error:  # whatever an application's module does when it is imported
-        raise ConfigError("handlers", f"{path!r} cannot be used: {type(error).__name__}: {error}"[:400]) from error
-
-
-def _plugin(path: str, handler: Any) -> Plugin:
-    hooks: dict[str, Hook | None] = {}
-    for name in ("on_connect", "on_message", "on_close"):
-        hook = getattr(handler, name, None)
-        if getattr(hook, "__func__", None) is getattr(Handler, name):
-            hook = None
-        if hook is not None and not inspect.iscoroutinefunction(hook):
-            raise ConfigError("handlers", f"{path!r}: {name} has to be `async def`")
-        hooks[name] = hook
-    if not any(hooks.values()):
-        raise ConfigError("handlers", f"{path!r} has none of on_connect, on_message and on_close")
-    commands = _names(path, "commands", getattr(handler, "commands", ()))
-    watches = getattr(handler, "watches", None)
-    if commands and hooks["on_message"] is None:
-        raise ConfigError("handlers", f"{path!r} has commands and no on_message to answer them")
-    watched = None if watches is None else frozenset(_names(path, "watches", watches))
-    return Plugin(path, commands, watched, **hooks)
-
-
-def _names(path: str, what: str, names: Any) -> tuple[str, ...]:
-    valid = not isinstance(names, str) and all(
-        isinstance(name, str) and 0 < len(name) <= MAX_NAME_LENGTH and name.isprintable() for name in names
-    )
-    if not valid or _HIDDEN.intersection(names):
-        raise ConfigError("handlers", f"{path!r}: {what} has to be a tuple of names, without `auth` and `ping`")
-    return tuple(names)
-
-
 def _sees(plugin: Plugin, command: str) -> bool:
-    if plugin.on_message is None or command in _HIDDEN:
+    if plugin.on_message is None or command in HIDDEN:
         return False
     return plugin.watches is None or command in plugin.watches or command in plugin.commands
 

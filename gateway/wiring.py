@@ -26,7 +26,8 @@ from gateway.hub import Hub
 from gateway.log import Log
 from gateway.metrics import Metrics
 from gateway.orders import Orders
-from gateway.plugins import Plugins, load
+from gateway.plugin_loading import load
+from gateway.plugins import Plugins
 from gateway.policy import Action, Policy
 from gateway.questions import Respondent
 from gateway.recovery import Recovery

@@ -49,6 +49,7 @@ LAYERS = {
     "gateway.explain": 3,
     "gateway.janitor": 3,
     "gateway.orders": 3,
+    "gateway.plugin_loading": 3,
     "gateway.plugin_session": 3,
     "gateway.plugins": 3,
     "gateway.questions": 3,

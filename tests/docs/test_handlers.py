@@ -56,9 +56,7 @@ async def test_the_example_does_what_it_says(redis_url, folder):
 
 async def test_the_shortest_one_answers_as_shown(redis_url, folder):
     async with running_gateway(redis_url, handlers=["dice:Dice"]) as gateway, connected(gateway, "42") as client:
-        (asked,), (shown,) = (
-            map(json.loads, (block.text for block in blocks(PAGE, f"json {who}"))) for who in ("client", "server")
-        )
+        asked, shown = (json.loads(blocks(PAGE, f"json {who}")[0].text) for who in ("client", "server"))
         reply = await client.send(asked["type"], message_id=asked["message_id"])
         assert (reply.type, reply.message_id, reply.data) == (shown["type"], shown["message_id"], shown["data"])
 
