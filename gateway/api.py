@@ -23,8 +23,9 @@ from gateway.services import Tasks
 from gateway.settings import Settings
 from gateway.store.connection import REDIS_ERRORS, connect
 from gateway.store.revocations import load_revocations
+from gateway.template_keeper import TemplateKeeper
 from gateway.version import VERSION
-from gateway.wiring import authenticator, publisher
+from gateway.wiring import authenticator, publisher, templates
 from publisher.failure import describe
 
 _log = structlog.get_logger()
@@ -88,6 +89,7 @@ class ApiApplication:
         stack.push_async_callback(self._tasks.cancel)
         self._run("keys", verifier.run())
         self._run("revocations", self._follow_revocations(redis))
+        self._run("templates", TemplateKeeper(redis, templates(settings).definitions).run())
         server = http_server(
             settings,
             redis,

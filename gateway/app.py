@@ -27,8 +27,9 @@ from gateway.settings import Listen, Settings
 from gateway.store.connection import REDIS_ERRORS, connect, eviction_policy
 from gateway.store.leases import Lease
 from gateway.store.revocations import load_revocations
+from gateway.template_keeper import TemplateKeeper
 from gateway.version import VERSION
-from gateway.wiring import Parts, build, projectors, server_options, work_redis
+from gateway.wiring import Parts, build, projectors, server_options, templates, work_redis
 from publisher.failure import describe
 
 _log = structlog.get_logger()
@@ -124,6 +125,8 @@ class Application:
         # 3. Consumers, and whatever else runs by itself.
         stack.push_async_callback(services.publisher.aclose)
         stack.push_async_callback(services.tasks.cancel)
+        if services.plugins is not None:
+            stack.push_async_callback(services.plugins.stop)
         self._run("keys", services.authenticator.run())
         for consumer in self.parts.consumers:
             self._run("consumer", consumer.run())
@@ -132,6 +135,9 @@ class Application:
         self._run("janitor", self._janitor(redis, lease).run())
         for projector in projectors(settings, blocking, services.metrics):
             self._run("projector", projector.run())
+        keeper = TemplateKeeper(redis, templates(settings).definitions)
+        await keeper.keep()  # once before anybody is let in
+        self._run("templates", keeper.run())
 
     async def _warmed(self, consumer: Consumer) -> None:
         """

@@ -119,7 +119,7 @@ class CommandError(GatewayError):
     A command is refused: becomes the one `error` reply to it.
 
     Attributes:
-        code: 400, 401, 403, 404, 409, 413, 429 or 503.
+        code: 400, 401, 403, 404, 409, 413, 429, 500 (a plug-in handler failed) or 503.
         message: For the client's developer.
         retry_after_ms: When trying again makes sense.
         message_id: The command's, where the decoder got that far.

@@ -7,7 +7,7 @@ Apart from `wiring`, because FastAPI takes a third of a second to import, which 
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from redis.asyncio import Redis
@@ -16,18 +16,20 @@ from gateway.auth import Authenticator
 from gateway.errors import ConfigError
 from gateway.http.api import make_api
 from gateway.http.callers import ApiKey, Callers
-from gateway.http.context import Context
+from gateway.http.context import ANSWER_WITHIN_S, Context
 from gateway.http.docs_routes import DOCS_PATHS
 from gateway.http.gate import Gate, GateOptions
 from gateway.http.operation_routes import HEALTH_PATH
 from gateway.http.server import HttpServer
 from gateway.metrics import Metrics
+from gateway.questions import Answers, ask
 from gateway.revocations import Revocations
 from gateway.server import listening_socket
 from gateway.settings import Settings
+from gateway.store.groups import live_instances
 from gateway.store.leases import instances
 from gateway.version import VERSION
-from gateway.wiring import history, inbox
+from gateway.wiring import history, inbox, templates
 from publisher import Publisher
 from publisher.control import WEEK_S
 from publisher.event import MAX_EVENT_BYTES
@@ -46,15 +48,22 @@ def http_server(
 ) -> HttpServer:
     """Return the HTTP API's server."""
     http = settings.http
+
+    async def asks(question: str, data: Mapping[str, Any], tenant: str, of: Iterable[str] | None) -> Answers:
+        whom = await live_instances(redis) if of is None else list(of)
+        return await ask(redis, publisher, question, data, tenant=tenant, of=whom, within_s=ANSWER_WITHIN_S)
+
     context = Context(
         publisher=publisher,
         metrics=metrics,
         history=history(settings, redis),
+        templates=templates(settings),
         max_event_bytes=MAX_EVENT_BYTES,
         revocation_s=max(WEEK_S, settings.auth.max_lifetime_s),
         unready=unready,
         facts=facts,
         leases=lambda: instances(redis),
+        asks=asks,
         timeout_s=settings.redis.timeout_s,
         inbox=inbox(settings, redis),
     )

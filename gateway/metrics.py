@@ -31,6 +31,7 @@ class Metrics:
         http_requests: Requests to the HTTP API, by the status of their answer.
         http_published: Events that came in by it.
         notifications: Notifications that this instance wrote into inboxes, one for each user.
+        handler_failures: Calls of plug-in handlers that raised something or took too long.
     """
 
     events: int = 0
@@ -47,6 +48,7 @@ class Metrics:
     http_requests: Counter[int] = field(default_factory=Counter)
     http_published: int = 0
     notifications: int = 0
+    handler_failures: int = 0
 
     def counts(self) -> dict[str, int | dict[Any, int]]:
         """Return all of them by name."""

@@ -387,7 +387,10 @@ class SocketProtocol(asyncio.Protocol):
         else:
             self._open(response, identity, credentials)
         self._flush()
-        self.resume_reading()
+        if self._connection is not None:
+            self._connection.listen()  # unless there is something else to wait for
+        else:
+            self.resume_reading()
 
     def _open(self, response: Response, identity: Identity | None, credentials: Credentials) -> None:
         server = self._server

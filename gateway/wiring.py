@@ -17,6 +17,7 @@ from redis.asyncio import Redis
 from gateway.auth import Authenticator, Jwks, Key, hmac_key, public_key, public_key_file
 from gateway.backfill import Backfill
 from gateway.chat import Chat
+from gateway.clients import Census
 from gateway.commands import command_table
 from gateway.consumer import Consumer
 from gateway.errors import PoisonEntry
@@ -27,8 +28,11 @@ from gateway.hub import Hub
 from gateway.log import Log
 from gateway.metrics import Metrics
 from gateway.orders import Orders
+from gateway.plugin_loading import load
+from gateway.plugins import Plugins
 from gateway.policy import Action, Policy
 from gateway.projector import BLOCK_S, Projector
+from gateway.questions import Respondent
 from gateway.recalls import MESSAGE_RECALLED, Recalls
 from gateway.recovery import Recovery
 from gateway.revocations import Revocations
@@ -41,7 +45,8 @@ from gateway.store.inbox_work import WorkStream
 from gateway.store.stream import StreamReader
 from gateway.wire.v1 import DeflateWire, TextWire
 from publisher import Publisher
-from publisher.event import EXPLAIN
+from publisher.event import CLIENT_STATISTICS, CLIENTS, EXPLAIN
+from publisher.templates import Templates
 
 _log = structlog.get_logger()
 
@@ -97,25 +102,41 @@ def build(settings: Settings, redis: Redis) -> Parts:
         inbox=inbox(settings, redis),
     )
     services.commands = command_table(services)
-    recovery = Recovery(services, redis)
-    orders.add(EXPLAIN, Explainer(services, redis).answer)
+    if settings.handlers:
+        services.plugins = Plugins(services, load(settings.handlers), timeout_s=settings.limits.handler_timeout_s)
+        services.commands = services.plugins.commands(services.commands)
+    _add_questions(services, orders, Respondent(redis, settings.instance_id, tasks))
+    consumers = _consumers(settings, redis, services, on_poison)
+    return Parts(services, consumers, TextWire(lambda number: log.partitions[number].epoch, on_poison))
 
-    consumers = [
+
+def _add_questions(services: Services, orders: Orders, respondent: Respondent) -> None:
+    """Let the instance answer what is asked of all of them."""
+    census = Census(services)
+    orders.add(EXPLAIN, respondent.order(Explainer(services).answer))
+    orders.add(CLIENTS, respondent.order(census.clients))
+    orders.add(CLIENT_STATISTICS, respondent.order(census.statistics))
+
+
+def _consumers(
+    settings: Settings, redis: Redis, services: Services, on_poison: Callable[[PoisonEntry], None]
+) -> list[Consumer]:
+    recovery = Recovery(services, redis)
+    return [
         Consumer(
             StreamReader(redis, partition, settings.instance_id, timeout_s=settings.redis.timeout_s),
             partition,
-            log=log,
-            fanout=fanout,
-            metrics=metrics,
+            log=services.log,
+            fanout=services.fanout,
+            metrics=services.metrics,
             on_gap=recovery.after_gap,
             on_poison=on_poison,
-            on_loaded=chat.recalls.review,
+            on_loaded=services.chat.recalls.review,
             read_count=settings.log.read_count,
             retention_s=settings.log.retention_s,
         )
         for partition in range(settings.log.partitions)
     ]
-    return Parts(services, consumers, TextWire(lambda number: log.partitions[number].epoch, on_poison))
 
 
 def server_options(settings: Settings, parts: Parts, unready: Callable[[], list[str]]) -> ServerOptions:
@@ -224,6 +245,11 @@ def projectors(settings: Settings, redis: Redis, metrics: Metrics) -> list[Proje
         )
         for partition in range(settings.log.partitions)
     ]
+
+
+def templates(settings: Settings) -> Templates:
+    """Return the configured message templates."""
+    return Templates({name: template.plain() for name, template in settings.templates.items()})
 
 
 def authenticator(settings: Settings) -> Authenticator:

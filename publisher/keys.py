@@ -77,6 +77,11 @@ def inbox_owner(key: str) -> tuple[str, str]:
     return tenant, name.replace("%3A", ":").replace("%25", "%")
 
 
+def templates() -> str:
+    """Hash: the gateways' message templates, as JSON in the field `json`; expires unless a gateway renews it."""
+    return f"{PREFIX}templates"
+
+
 def partition_of(address: str, partitions: int) -> int:
     """Return the partition of an event whose first address is `address`."""
     return crc32(address.encode()) % partitions if partitions > 1 else 0

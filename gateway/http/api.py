@@ -9,6 +9,7 @@ from starlette.types import ASGIApp
 
 from gateway.http import (
     batch_routes,
+    client_routes,
     docs_routes,
     history_routes,
     notification_routes,
@@ -25,6 +26,7 @@ _ROUTERS: Final[tuple[APIRouter, ...]] = (
     batch_routes.router,
     push_routes.system,
     notification_routes.router,
+    client_routes.router,
     user_routes.router,
     history_routes.router,
     operation_routes.router,

@@ -29,6 +29,7 @@ class Limits(Section):
     stall_timeout_s: Seconds = Field(
         10.0, description="A socket that takes nothing for so long is aborted, in seconds."
     )
+    handler_timeout_s: Seconds = Field(5.0, description="Time for one call of a plug-in handler, in seconds.")
 
 
 class Heartbeat(Section):

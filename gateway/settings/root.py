@@ -13,6 +13,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from gateway.settings.auth import Auth
 from gateway.settings.chat import Chat, History
 from gateway.settings.clients import Heartbeat, Limits, Policy
+from gateway.settings.extensions import Handlers, Templates
 from gateway.settings.inbox import Inbox
 from gateway.settings.listeners import Compression, Http, Listen
 from gateway.settings.process import Instance, Log, Logging, Redis, Shutdown
@@ -54,6 +55,8 @@ class Settings(BaseSettings):
     compression: Compression = Compression()
     shutdown: Shutdown = Shutdown()
     logging: Logging = Logging()
+    handlers: Handlers = Field((), description="Plug-in handlers, as `package.module:Class`, in the order of asking.")
+    templates: Templates = Field({}, description="Message templates, by name.")
 
     @model_validator(mode="before")
     @classmethod

@@ -14,14 +14,15 @@ from publisher.keys import (
     inbox_work,
     revocations,
     stream,
+    templates,
 )
 
 __all__ = [
     "GROUP_PREFIX",
     "INSTANCE_PREFIX",
+    "answers",
     "box",
     "epoch",
-    "explanation",
     "group",
     "history",
     "inbox_owner",
@@ -30,6 +31,7 @@ __all__ = [
     "instance",
     "revocations",
     "stream",
+    "templates",
 ]
 
 GROUP_PREFIX = "gw:"
@@ -46,11 +48,6 @@ def instance(instance_id: str) -> str:
     return INSTANCE_PREFIX + instance_id
 
 
-def explanation(request: str) -> str:
-    """List: what the instances answered to one `gateway explain`; expires."""
-    return f"{PREFIX}explain:{request}"
-
-
 def box(partition: int, tenant: str, user: str) -> list[str]:
     """The three keys of a user's inbox, in the order in which the scripts take them."""
     return [named(partition, tenant, user) for named in (inbox, inbox_order, inbox_unread)]
@@ -59,3 +56,8 @@ def box(partition: int, tenant: str, user: str) -> list[str]:
 def inbox_pattern(tenant: str | None) -> str:
     """What SCAN finds every inbox by, or a tenant's: no tenant's name means anything in a pattern."""
     return f"{INBOX_PREFIX}{{events:*}}:{'*' if tenant is None else tenant}:*"
+
+
+def answers(request: str) -> str:
+    """List: what the instances answered to one question; expires."""
+    return f"{PREFIX}answers:{request}"

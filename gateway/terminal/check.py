@@ -106,6 +106,8 @@ def _shown(option: str, value: Any) -> str:
         return without_password(secret) if option == "url" else f"*** ({len(secret.encode())} bytes)"
     if isinstance(value, tuple):
         return ", ".join(_shown(option, item) for item in value) or "none"
+    if isinstance(value, dict):
+        return ", ".join(value) or "none"
     if isinstance(value, Rule):
         return f"{value.pattern}: {value.allow}"
     if isinstance(value, ApiKey):

@@ -66,7 +66,9 @@ async def test_the_commands_do_what_the_page_says(gateway, tmp_path):
         assert await client.closed() == (4403, "kicked")
     assert len(answers) == len(calls)
     for call, answer in zip(calls, map(json.loads, answers), strict=True):
-        if "/message/push/batch" in call:
+        if "/message/clients" in call:
+            assert (answer["silent"], answer["total"]) == ([], 1)
+        elif "/message/push/batch" in call:
             assert (answer["stored"], answer["failed"]) == (2, 0)
         elif "/history" in call:
             assert answer == {"messages": [], "has_more": False}
@@ -116,16 +118,8 @@ async def test_the_tables_list_every_route_and_what_it_takes(gateway):
 
 def test_the_page_names_the_other_routes():
     text = (ROOT / PAGE).read_text()
-    for path in (
-        "/users/42/kick",
-        "/users/42/revoke",
-        "/clients/",
-        "/tokens/",
-        "/health",
-        "/ready",
-        "/stats",
-        "/history",
-    ):
+    users = ("/users/42/kick", "/users/42/revoke", "/clients/", "/tokens/", "/message/clients")
+    for path in (*users, "/health", "/ready", "/stats", "/history"):
         assert path in text
 
 

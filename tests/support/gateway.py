@@ -312,8 +312,10 @@ def _sections(settings: Mapping[str, Any]) -> dict[str, Any]:
     nested: dict[str, Any] = {}
     for path, value in settings.items():
         section, _, name = path.partition("__")
-        if value is not None:
+        if value is not None and name:
             nested.setdefault(section, {})[name] = value
+        elif value is not None:  # `handlers`, which is in no section
+            nested[section] = value
     return nested
 
 
