@@ -13,7 +13,6 @@ import contextlib
 import fcntl
 import logging
 import random
-import socket
 import struct
 import termios
 import time
@@ -33,21 +32,24 @@ from websockets.server import ServerProtocol
 from websockets.typing import Subprotocol
 
 from gateway import handshake
+from gateway.admission import Admission, Refusal
 from gateway.close_codes import CloseCode
 from gateway.connection import Connection
+from gateway.entrance import Visit
 from gateway.errors import AuthError, KeyUnknown
 from gateway.handshake import Credentials
 from gateway.identity import Identity
+from gateway.listener import listening_socket
 from gateway.services import Services
 from gateway.subscriber import Wire
+from gateway.tls import Certificate, TlsSocket
 
 _log = structlog.get_logger()
 
 _HIGH_WATER_BYTES = 16 * 1024
-_NOTSENT_LOWAT_BYTES = 128 * 1024
 _CLOSING_TIMEOUT_S = 5.0
+_REFUSED_TIMEOUT_S = 2.0  # to send the request that is refused
 _SWEEP_S = 1.0
-_RETRY_AFTER_S = 5
 _INVALID_DATA = 1007
 _ABNORMAL = 1006
 _PING_FRAME = b"\x89\x00"
@@ -69,6 +71,8 @@ class ServerOptions:
         origins: Pages that may connect besides those of our own host.
         text_wire, deflate_wire: Wire formats; the second is None where compression is off.
         unready: Returns what keeps the gateway from being ready; nothing when it is.
+        admission: Who may come in from where.
+        certificate: For `wss://`; None: the peers speak plain TCP.
     """
 
     max_connections: int
@@ -76,6 +80,8 @@ class ServerOptions:
     text_wire: Wire
     deflate_wire: Wire | None
     unready: Callable[[], list[str]]
+    admission: Admission
+    certificate: Certificate | None = None
 
 
 class Server:
@@ -103,9 +109,16 @@ class Server:
         listener = listening_socket(
             host, port, reuse_port=reuse_port, user_timeout_s=self.services.limits.heartbeat_timeout_s
         )
-        self._server = await self.loop.create_server(lambda: SocketProtocol(self), sock=listener, backlog=backlog)
+        self._server = await self.loop.create_server(self._accept, sock=listener, backlog=backlog)
         self._sweeper = self.loop.call_later(_SWEEP_S, self._sweep)
         return cast(int, listener.getsockname()[1])
+
+    def _accept(self) -> asyncio.Protocol:
+        protocol, certificate = SocketProtocol(self), self.options.certificate
+        return protocol if certificate is None else TlsSocket(protocol, certificate.context, self._on_tls_failure)
+
+    def _on_tls_failure(self) -> None:
+        self.services.metrics.handshakes_refused["tls"] += 1
 
     async def stop(self, drain_s: float) -> None:
         """Accept nothing more; send the clients away evenly over `drain_s`; then close what is left. Idempotent."""
@@ -146,6 +159,7 @@ class SocketProtocol(asyncio.Protocol):
         "_fragments",
         "_server",
         "_transport",
+        "_visit",
         "write",
     )
 
@@ -161,6 +175,7 @@ class SocketProtocol(asyncio.Protocol):
         self._fragments: list[bytes] = []
         self._binary = False
         self._transport: Any = None
+        self._visit: Visit
         self.write: Callable[[bytes], None]
 
     # What asyncio calls.
@@ -173,7 +188,14 @@ class SocketProtocol(asyncio.Protocol):
         server = self._server
         server.sockets += 1
         server.empty.clear()
-        server.handshaking[self] = server.loop.time() + server.services.limits.handshake_timeout_s
+        now = server.loop.time()
+        server.handshaking[self] = now + server.services.limits.handshake_timeout_s
+        self._visit = Visit(server.services, server.options.admission, transport.get_extra_info("peername"), now)
+        refusal = self._visit.refusal
+        if refusal is not None:
+            server.handshaking[self] = now + _REFUSED_TIMEOUT_S
+            if refusal.at_once or server.options.certificate is not None:
+                self.abort()  # an answer would cost a socket, or a TLS handshake
 
     def data_received(self, data: bytes) -> None:
         """Bytes have come: any byte is a sign of life."""
@@ -204,6 +226,7 @@ class SocketProtocol(asyncio.Protocol):
             server.empty.set()
         server.handshaking.pop(self, None)
         server.closing.pop(self, None)
+        self._visit.leave()
         self._core.receive_eof()
         if self._connection is not None:
             self._connection.lost(self._close_code())
@@ -324,14 +347,18 @@ class SocketProtocol(asyncio.Protocol):
             self._respond(status, {"ready": not unready, "reasons": unready})
         elif path != handshake.WEBSOCKET_PATH:
             self._respond(HTTPStatus.NOT_FOUND, {"error": "not found"})
-        elif self._server.sockets > self._server.options.max_connections:
-            self._respond(
-                HTTPStatus.SERVICE_UNAVAILABLE,
-                {"error": "too many connections"},
-                ("Retry-After", str(_RETRY_AFTER_S)),
-            )
         else:
-            self._upgrade(request, query)
+            full = self._server.sockets > self._server.options.max_connections
+            refusal = self._visit.requested(request.headers, self._server.loop.time(), full=full)
+            if refusal is not None:
+                self._turn_away(refusal)
+            else:
+                self._upgrade(request, query)
+
+    def _turn_away(self, refusal: Refusal) -> None:
+        wait_s = refusal.retry_after_s
+        headers = [] if wait_s is None else [("Retry-After", str(wait_s))]
+        self._respond(refusal.status, {"error": refusal.message, "reason": refusal.reason}, *headers)
 
     def _upgrade(self, request: Request, query: str) -> None:
         response = self._core.accept(request)
@@ -375,12 +402,15 @@ class SocketProtocol(asyncio.Protocol):
         if identity is not None and server.services.revocations.is_revoked(identity):
             self._refuse(AuthError("revoked"))
             return
+        refusal = self._visit.opening(identity)
+        if refusal is not None:
+            self._turn_away(refusal)
+            return
         now = server.loop.time()
         self._core.send_response(response)
         self._flush()
         server.handshaking.pop(self, None)
-        remote = str((self._transport.get_extra_info("peername") or ("",))[0])
-        connection = Connection(server.services, self, remote=remote, wire=self._wire(), now=now)
+        connection = Connection(server.services, self, remote=self._visit.address.text, wire=self._wire(), now=now)
         self._connection = connection
         server.services.connections.add(connection)
         if identity is None:
@@ -437,29 +467,3 @@ def _is_utf8(payload: bytes) -> bool:
     except UnicodeDecodeError:
         return False
     return True
-
-
-def listening_socket(host: str, port: int, *, reuse_port: bool, user_timeout_s: float) -> socket.socket:
-    """
-    Return a bound socket whose options are inherited by those it accepts, which costs nothing per connection.
-
-    TCP_USER_TIMEOUT ends a connection whose peer acknowledges nothing; TCP_NOTSENT_LOWAT keeps the kernel from
-    hiding how far behind a slow peer is (both tcp(7)).
-    """
-    family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
-    listener = socket.socket(family[0], socket.SOCK_STREAM)
-    try:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        if reuse_port:
-            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        if hasattr(socket, "TCP_USER_TIMEOUT"):
-            listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(user_timeout_s * 1000))
-        if hasattr(socket, "TCP_NOTSENT_LOWAT"):
-            listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, _NOTSENT_LOWAT_BYTES)
-        listener.setblocking(False)
-        listener.bind(family[4])
-    except BaseException:
-        listener.close()
-        raise
-    return listener

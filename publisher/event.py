@@ -48,6 +48,7 @@ PRIORITY_LOW: Final = b"low"
 KICK: Final = "kick"
 REVOKE: Final = "revoke"
 EXPLAIN: Final = "explain"
+ACCESS: Final = "access"
 
 MAX_EVENT_BYTES: Final = 256 * 1024
 MAX_NAME_LENGTH: Final = 128

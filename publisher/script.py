@@ -29,3 +29,4 @@ def read(path: Path) -> Script:
 
 PUBLISH: Final = read(_FOLDER / "publish.lua")
 REVOKE: Final = read(_FOLDER / "revoke.lua")
+ACCESS: Final = read(_FOLDER / "access.lua")

@@ -14,6 +14,7 @@ from typing import Any, Self, Unpack
 
 from redis import Redis, RedisCluster
 
+from publisher.access import AccessAction, make_access_change
 from publisher.address import DEFAULT_TENANT
 from publisher.blocking_link import open_link
 from publisher.command import Command, CommandBuilder
@@ -107,6 +108,15 @@ class Publisher:
         """Revoke one token, or all that a user was issued until now. See `publisher.Publisher.revoke`."""
         revocation = make_revocation(jti=jti, user=user, tenant=tenant, lasts_s=lasts_s)
         return self._send(self._build.revoke(revocation))
+
+    def access(self, action: AccessAction, network: str, *, lasts_s: float = WEEK_S) -> str:
+        """
+        Block a network (CIDR) or an address on every gateway, allow it, or clear what was said; return the event's id.
+
+        The most specific rule decides. Connections from a network that is blocked now are closed. A rule is forgotten
+        after `lasts_s` seconds: lasting ones belong into the gateways' settings. Raises what `publish` raises.
+        """
+        return self._send(self._build.access(make_access_change(action, network, lasts_s=lasts_s)))
 
     def _send(self, command: Command) -> str:
         return ids_of(self._send_all([command]))[0]

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
 
-from gateway.settings.section import Seconds, Section
+from gateway.settings.access import NetworkList
+from gateway.settings.section import Seconds, Section, TlsSection
 from publisher.address import DEFAULT_TENANT
 
 
-class Listen(Section):
+class Listen(TlsSection):
     """Where sockets are accepted."""
 
     host: str = Field("0.0.0.0", description="Address to listen on; in dev mode only a loopback address.")  # noqa: S104
@@ -21,6 +22,9 @@ class Listen(Section):
         (),
         description="Origins whose pages may connect, for example `https://app.example.com`, besides the gateway's own "
         "host. `*` allows every page.",
+    )
+    trusted_proxies: NetworkList = Field(
+        (), description="Networks (CIDR) of the proxies whose `X-Forwarded-For` is believed, on both ports."
     )
 
 
@@ -34,6 +38,9 @@ class ApiKey(Section):
     tenant: str = Field(
         DEFAULT_TENANT, pattern=r"^[A-Za-z0-9_.-]{1,64}$", description="The tenant that its holder pushes to."
     )
+    scopes: tuple[Literal["push", "admin"], ...] = Field(
+        ("push",), min_length=1, description="What its holder may do: `push`, and `admin` to operate the gateways."
+    )
 
 
 def _distinct(keys: tuple[ApiKey, ...]) -> tuple[ApiKey, ...]:
@@ -43,7 +50,7 @@ def _distinct(keys: tuple[ApiKey, ...]) -> tuple[ApiKey, ...]:
     return keys
 
 
-class Http(Section):
+class Http(TlsSection):
     """The HTTP API."""
 
     enabled: bool = Field(True, description="Serve the HTTP API beside the sockets; `gateway api` serves it alone.")

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from publisher.keys import PREFIX, epoch, revocations, stream
+from publisher.keys import PREFIX, access_rules, epoch, revocations, stream
 
 __all__ = [
     "GROUP_PREFIX",
     "INSTANCE_PREFIX",
+    "access_rules",
     "epoch",
     "explanation",
     "group",
