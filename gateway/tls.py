@@ -146,7 +146,7 @@ class TlsSocket(asyncio.Protocol):
         except ssl.SSLError:
             self._flush()  # the alert says why
             self._on_failure()
-            self._raw.abort() if not self._established else self._raw.close()
+            self._raw.close()  # not `abort`: the alert is to be sent; the handshake's time is limited anyhow
             return
         self._flush()
         if chunks:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import shutil
 import socket
 import ssl
@@ -129,21 +130,24 @@ async def test_a_peer_that_speaks_no_tls_is_cut_off(secure: Secure) -> None:
 
 async def test_garbage_within_a_session_ends_that_session_alone(secure: Secure) -> None:
     async with connected(secure, "1", **secure.options) as broken, connected(secure, "2", **secure.options) as whole:
-        tcp: socket.socket = broken.socket.transport.get_extra_info("socket")
-        tcp.send(b"\x17\x03\x03\x00\x20" + b"\xaa" * 32)  # a record that nobody encrypted
+        below = broken.socket.transport.get_extra_info("socket").fileno()
+        os.write(below, b"\x17\x03\x03\x00\x20" + b"\xaa" * 32)  # a record that nobody encrypted
         await wait_until(lambda: len(secure.gateway.services.connections) == 1)
         assert (await whole.send("ping")).type == "pong"
 
 
 async def test_a_handshake_that_never_ends_is_ended(redis_url: str, ca: Authority) -> None:
-    async with serving(redis_url, ca, limits__handshake_timeout_s=0.2) as secure:
-        async with tcp_socket(secure.gateway.port) as silent, tcp_socket(secure.gateway.port) as dripping:
-            loop = asyncio.get_running_loop()
-            await loop.sock_sendall(dripping, b"\x16\x03\x01")
-            async with asyncio.timeout(10):
-                for tcp in (silent, dripping):
-                    with contextlib.suppress(ConnectionError):
-                        assert await loop.sock_recv(tcp, 100) == b""
+    async with (
+        serving(redis_url, ca, limits__handshake_timeout_s=0.2) as secure,
+        tcp_socket(secure.gateway.port) as silent,
+        tcp_socket(secure.gateway.port) as dripping,
+    ):
+        loop = asyncio.get_running_loop()
+        await loop.sock_sendall(dripping, b"\x16\x03\x01")
+        async with asyncio.timeout(10):
+            for tcp in (silent, dripping):
+                with contextlib.suppress(ConnectionError):
+                    assert await loop.sock_recv(tcp, 100) == b""
 
 
 async def test_who_is_blocked_or_too_many_costs_no_tls_handshake(redis_url: str, ca: Authority) -> None:
