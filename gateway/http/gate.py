@@ -219,6 +219,6 @@ async def _nothing() -> Message:
 
 
 def _path(scope: Scope) -> str:
-    """Return the route's pattern, which names nobody; the path where there is none."""
+    """Return the route's pattern, which names nobody. Where there is none, nothing: the path may hold anything."""
     route: Any = scope.get("route")
-    return str(getattr(route, "path", scope["path"]))[:200]
+    return str(getattr(route, "path", "(no route)"))
