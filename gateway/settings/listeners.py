@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+import re
+from typing import Annotated, Final, Literal
 
 from pydantic import AfterValidator, Field
 
 from gateway.settings.access import NetworkList
 from gateway.settings.section import Seconds, Section, TlsSection
 from publisher.address import DEFAULT_TENANT
+
+# What a browser sends (RFC 6454, section 6.2). One with a slash at its end would never match anything.
+_ORIGIN: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^/?#\s@*]+")
+
+
+def _whole_origins(origins: tuple[str, ...]) -> tuple[str, ...]:
+    for origin in origins:
+        if origin != "*" and _ORIGIN.fullmatch(origin) is None:
+            raise ValueError("use whole origins, such as https://app.example.com, without a path; or `*`")
+    return origins
 
 
 class Listen(TlsSection):
@@ -18,7 +29,7 @@ class Listen(TlsSection):
     port: int = Field(8889, ge=0, le=65535, description="TCP port of the WebSocket endpoint `/ws` and of `/health`.")
     backlog: int = Field(4096, ge=1, description="Connections that the kernel queues before they are accepted.")
     reuse_port: bool = Field(False, description="Share the port with other instances on this host (SO_REUSEPORT).")
-    origins: tuple[str, ...] = Field(
+    origins: Annotated[tuple[str, ...], AfterValidator(_whole_origins)] = Field(
         (),
         description="Origins whose pages may connect, for example `https://app.example.com`, besides the gateway's own "
         "host. `*` allows every page.",
