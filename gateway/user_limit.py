@@ -6,7 +6,7 @@ Two policies. `refuse`: a new one is turned away. `replace`: it comes in, and th
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from gateway.close_codes import CloseCode
 from gateway.identity import Identity
@@ -33,7 +33,7 @@ def replace_oldest(services: Services, newcomer: Connection, user_id: str) -> No
     surplus = len(members) - limits.connections_per_user
     if surplus <= 0:
         return
-    others = [c for c in services.connections if c is not newcomer and c in members]
+    others = [cast("Connection", member) for member in members if member is not newcomer]
     for connection in sorted(others, key=lambda c: c.opened_at)[:surplus]:
         services.metrics.replaced += 1
         connection.close(CloseCode.REPLACED, "replaced by a newer connection")

@@ -68,6 +68,8 @@ async def test_the_commands_do_what_the_page_says(gateway, tmp_path):
     for call, answer in zip(calls, map(json.loads, answers), strict=True):
         if "/message/push/batch" in call:
             assert (answer["stored"], answer["failed"]) == (2, 0)
+        elif "/api/v1/access" in call and "-d" not in call:
+            assert [rule["network"] for rule in answer["rules"]] == ["203.0.113.0/24"]
         elif "/message" in call or "/api/v1" in call:
             assert Cursor.parse(answer["id"])
     assert [kind for kind, _ in client.events] == [
@@ -97,5 +99,14 @@ async def test_the_tables_list_every_route_and_what_it_takes(gateway):
 
 def test_the_page_names_the_other_routes():
     text = (ROOT / PAGE).read_text()
-    for path in ("/users/42/kick", "/users/42/revoke", "/clients/", "/tokens/", "/health", "/ready", "/stats"):
+    for path in (
+        "/users/42/kick",
+        "/users/42/revoke",
+        "/clients/",
+        "/tokens/",
+        "/health",
+        "/ready",
+        "/stats",
+        "/api/v1/access",
+    ):
         assert path in text
