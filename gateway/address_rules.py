@@ -39,6 +39,7 @@ class AddressRules:
 
     Attributes:
         version: Grows with every change at run time.
+        empty: There are none at all: nobody need be asked.
     """
 
     def __init__(self, block: Iterable[str] = (), allow: Iterable[str] = ()) -> None:
@@ -47,6 +48,7 @@ class AddressRules:
         self._given: dict[str, AddressRule] = {}
         self._index: Networks[AddressRule] = Networks()
         self.version = 0
+        self.empty = not settled
 
     def __len__(self) -> int:
         return len(self._given)
@@ -58,6 +60,7 @@ class AddressRules:
             self._forget(ended)
         self._given[rule.network] = rule
         self._index.add(rule.network, rule)
+        self.empty = False
 
     def clear(self, network: str) -> None:
         """Take back the rule that was given for this very network."""
@@ -68,10 +71,11 @@ class AddressRules:
         """Let these be the rules that were given, and no others."""
         self._given = {rule.network: rule for rule in rules}
         self._index = Networks((rule.network, rule) for rule in self._given.values())
+        self.empty = not self._given and not self._settled
 
     def blocks(self, address: Address, now_ms: int) -> bool:
         """Tell whether `address` is kept out. Costs nothing while there are no rules."""
-        if not self._given and not self._settled:
+        if self.empty:
             return False
         settled_length, blocked = next(self._settled.matches(address), (-1, False))
         for length, rule in self._index.matches(address):
@@ -84,3 +88,4 @@ class AddressRules:
     def _forget(self, network: str) -> None:
         if self._given.pop(network, None) is not None:
             self._index.remove(network)
+            self.empty = not self._given and not self._settled

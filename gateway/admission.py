@@ -1,6 +1,6 @@
 """
-Admission: whether one more connection from an address may come in, before any work is done for it. Pure: the time is
-an argument.
+Admission: whether one more connection from an address may come in, before any work is done for it. Pure: the times are
+arguments.
 
 What is kept per address is bounded: a count for each that has a socket here, and buckets in two generations, of which
 the old one is dropped when the young one is full. An attacker with thousands of networks can so win a fresh burst for
@@ -10,6 +10,7 @@ somebody, but no memory.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Final
@@ -80,13 +81,13 @@ class Admission:
         """How many addresses something is kept of."""
         return len(self._counts.keys() | self._young.keys() | self._old.keys())
 
-    def enter(self, address: Address, now: float, now_ms: int) -> Refusal | None:
+    def enter(self, address: Address, now: float, now_ms: Callable[[], int]) -> Refusal | None:
         """Count one more connection from `address`, also one that is refused: `leave` has to follow."""
         limits = self._limits
         count = 0
         if limits.connections_per_ip:
             count = self._counts[address.key] = self._counts.get(address.key, 0) + 1
-        if self.rules.blocks(address, now_ms):
+        if not self.rules.empty and self.rules.blocks(address, now_ms()):
             return BLOCKED
         if count > limits.connections_per_ip:
             return _MOB if count > limits.connections_per_ip * _MOST_REFUSED else _CROWD

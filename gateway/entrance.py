@@ -55,7 +55,8 @@ class Visit:
 
     def opening(self, identity: Identity | None) -> Refusal | None:
         """Look again, when the session is about to open: the rules may have changed since, and the user is known."""
-        if self._admission.rules.blocks(self.address, self._services.now_ms()):
+        rules = self._admission.rules
+        if not rules.empty and rules.blocks(self.address, self._services.now_ms()):
             self._refuse(admission.BLOCKED)
         elif identity is not None and not has_room(self._services, identity):
             self._refuse(admission.USER)
@@ -68,7 +69,7 @@ class Visit:
 
     def _enter(self, address: Address, now: float) -> None:
         self.address, self._proxied = address, False
-        refusal = self._admission.enter(address, now, self._services.now_ms())
+        refusal = self._admission.enter(address, now, self._services.now_ms)
         if refusal is not None:
             self._refuse(refusal)
 

@@ -19,7 +19,7 @@ def made(*, block: tuple[str, ...] = (), **limits: float) -> Admission:
 
 
 def enter(doors: Admission, text: str = "192.0.2.7", now: float = 0.0) -> Refusal | None:
-    return doors.enter(address(text), now, 0)
+    return doors.enter(address(text), now, lambda: 0)
 
 
 def reason(refusal: Refusal | None) -> str | None:
