@@ -8,6 +8,7 @@ from fastapi import APIRouter, FastAPI
 from starlette.types import ASGIApp
 
 from gateway.http import (
+    access_routes,
     batch_routes,
     client_routes,
     docs_routes,
@@ -29,6 +30,7 @@ _ROUTERS: Final[tuple[APIRouter, ...]] = (
     client_routes.router,
     user_routes.router,
     history_routes.router,
+    access_routes.router,
     operation_routes.router,
 )
 

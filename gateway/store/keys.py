@@ -5,6 +5,7 @@ from __future__ import annotations
 from publisher.keys import (
     INBOX_PREFIX,
     PREFIX,
+    access_rules,
     epoch,
     history,
     inbox,
@@ -20,6 +21,7 @@ from publisher.keys import (
 __all__ = [
     "GROUP_PREFIX",
     "INSTANCE_PREFIX",
+    "access_rules",
     "answers",
     "box",
     "epoch",
