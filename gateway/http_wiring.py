@@ -16,10 +16,12 @@ from gateway.auth import Authenticator
 from gateway.errors import ConfigError
 from gateway.http.api import make_api
 from gateway.http.callers import ApiKey, Callers
+from gateway.http.client_routes import CLIENT_PATHS
 from gateway.http.context import Context
 from gateway.http.docs_routes import DOCS_PATHS
 from gateway.http.gate import Gate, GateOptions
 from gateway.http.operation_routes import HEALTH_PATH
+from gateway.http.origins import open_to_pages
 from gateway.http.server import HttpServer
 from gateway.metrics import Metrics
 from gateway.revocations import Revocations
@@ -57,10 +59,10 @@ def http_server(
     )
     keys = [ApiKey(key.name, key.hash, key.tenant) for key in http.api_keys]
     gate = Gate(
-        make_api(context, docs=settings.http_docs, version=VERSION),
+        make_api(context, docs=settings.http_docs, client=http.client, version=VERSION),
         Callers(authenticator, revocations, keys, metrics),
         GateOptions(
-            open_paths=frozenset({HEALTH_PATH}) | (DOCS_PATHS if settings.http_docs else frozenset()),
+            open_paths=_open_paths(settings),
             max_body_bytes=http.max_body_bytes,
             body_timeout_s=http.body_timeout_s,
             max_requests=http.connections,
@@ -69,7 +71,15 @@ def http_server(
         ),
         metrics,
     )
-    return HttpServer(gate, max_connections=http.connections, backlog=settings.listen.backlog)
+    app = open_to_pages(gate, http.origins)
+    return HttpServer(app, max_connections=http.connections, backlog=settings.listen.backlog)
+
+
+def _open_paths(settings: Settings) -> frozenset[str]:
+    """Return what is answered without a credential."""
+    docs = DOCS_PATHS if settings.http_docs else frozenset()
+    client = CLIENT_PATHS if settings.http.client else frozenset()
+    return frozenset({HEALTH_PATH}) | docs | client
 
 
 def http_socket(settings: Settings) -> socket.socket:

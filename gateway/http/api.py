@@ -7,7 +7,7 @@ from typing import Any, Final
 from fastapi import APIRouter, FastAPI
 from starlette.types import ASGIApp
 
-from gateway.http import batch_routes, docs_routes, operation_routes, push_routes, user_routes
+from gateway.http import batch_routes, client_routes, docs_routes, operation_routes, push_routes, user_routes
 from gateway.http.answers import ProblemJson
 from gateway.http.context import Context
 from gateway.http.problems import add_handlers
@@ -31,7 +31,7 @@ What fails is answered with problem JSON (RFC 9457).
 """
 
 
-def make_api(context: Context, *, docs: bool, version: str) -> ASGIApp:
+def make_api(context: Context, *, docs: bool, client: bool, version: str) -> ASGIApp:
     """Return the API, without its gate."""
     app = FastAPI(
         title="Tidegate",
@@ -55,6 +55,8 @@ def make_api(context: Context, *, docs: bool, version: str) -> ASGIApp:
     add_handlers(app)
     for router in _ROUTERS:
         app.include_router(router)
+    if client:
+        client_routes.add_client(app)
     if docs:
         docs_routes.add_docs(app, describe(app))
     return app

@@ -614,7 +614,8 @@ export class Tidegate {
   #seen = new Recent(REMEMBERED)
   #mine = new Recent(REMEMBERED)
   #ended = new AbortController()
-  #paused = false
+  /** @type {ReturnType<typeof setTimeout> | undefined} while the gateway wants a pause */ #pause
+  #window = WINDOW
   #options
   #tokens
   #line
@@ -657,6 +658,7 @@ export class Tidegate {
     if (this.status === 'closed') return
     this.#ended.abort()
     this.#line.close()
+    clearTimeout(this.#pause)
     this.#turn('closed')
   }
 
@@ -829,8 +831,8 @@ export class Tidegate {
 
   /** Send what waits, but only so much at once that a gateway that limits rates stays friendly. */
   #pump() {
-    if (this.status !== 'online' || this.#paused) return
-    let room = WINDOW
+    if (this.status !== 'online' || this.#pause) return
+    let room = this.#window
     for (const { sent } of this.#pending.values()) if (sent) room -= 1
     const most = this.welcome?.max_message_bytes ?? Infinity
     for (const command of [...this.#pending.values()].filter(({ sent }) => !sent)) {
@@ -848,17 +850,21 @@ export class Tidegate {
    * @param {Frame} frame
    */
   #answer(command, { type, data }) {
-    if (type !== 'error') return this.#settle(command, undefined, data)
+    if (type !== 'error') {
+      this.#window = Math.min(WINDOW, this.#window + 1)
+      return this.#settle(command, undefined, data)
+    }
     if (data.code !== 429 && data.code !== 503) {
       return this.#settle(command, new TidegateError(data.code, data.message, command.type))
     }
     command.sent = false // it was not carried out, or may be repeated under its id: later, and the others behind it
-    this.#paused = true
+    this.#window = 1 // and slower: whoever is refused too often in a row is closed with 4429
+    clearTimeout(this.#pause)
     const goOn = () => {
-      this.#paused = false
+      this.#pause = undefined
       this.#pump()
     }
-    setTimeout(goOn, data.retry_after_ms ?? RETRY_MS)
+    this.#pause = setTimeout(goOn, data.retry_after_ms ?? RETRY_MS)
   }
 
   /**
