@@ -104,9 +104,9 @@ class Visit:
         self._link = link
         self._context_id = context_id
 
-    async def open(self, url: str = "about:blank", *, width: int = 1280, height: int = 800) -> Page:
-        """Open a tab, and wait until its page is loaded."""
-        options = {"url": "about:blank", "browserContextId": self._context_id, "width": width, "height": height}
+    async def open(self, url: str = "about:blank") -> Page:
+        """Open a tab, and wait until its page is loaded. The tabs before it are in the background then."""
+        options = {"url": "about:blank", "browserContextId": self._context_id}
         target = (await self._link.call("Target.createTarget", options))["targetId"]
         attached = await self._link.call("Target.attachToTarget", {"targetId": target, "flatten": True})
         page = Page(self._link, target, attached["sessionId"])

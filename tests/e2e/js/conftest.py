@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,9 @@ from tests.support.gateway import GatewayProcess
 from tests.support.javascript import NodeEngine, npm_packages
 from tests.support.pages import Pages
 from tests.support.redis_server import RedisServer
+
+OPEN: dict[str, Any] = {"listen__origins": ["*"], "http__origins": ["*"]}
+"""Settings of a gateway that pages of other origins may use."""
 
 
 @pytest.fixture(scope="session")
@@ -38,6 +42,31 @@ def pages() -> Iterator[Pages]:
         yield server
 
 
+@pytest.fixture(scope="session")
+def standing_redis() -> Iterator[RedisServer]:
+    """The server of `gateway`, apart from that of other tests, which empty theirs."""
+    with RedisServer() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def gateway(standing_redis: RedisServer) -> Iterator[GatewayProcess]:
+    """A gateway for all the tests that do it no harm: a process takes seconds to start."""
+    running = GatewayProcess(standing_redis.url, **OPEN)
+    asyncio.run(running.start())
+    try:
+        yield running
+    finally:
+        asyncio.run(running.remove())
+
+
+@pytest.fixture
+async def tide(standing_redis: RedisServer) -> AsyncIterator[Publisher]:
+    """A publisher to `gateway`."""
+    async with Publisher(standing_redis.url) as publisher:
+        yield publisher
+
+
 @pytest.fixture
 def own_redis() -> Iterator[RedisServer]:
     """A server for the gateways of one test."""
@@ -46,27 +75,24 @@ def own_redis() -> Iterator[RedisServer]:
 
 
 @pytest.fixture
-async def gateway(own_redis: RedisServer) -> AsyncIterator[GatewayProcess]:
-    """A gateway that pages of other origins may use."""
-    async with GatewayProcess(own_redis.url, **OPEN) as running:
-        yield running
-
-
-OPEN: dict[str, Any] = {"listen__origins": ["*"], "http__origins": ["*"], "http__host": "127.0.0.1"}
-
-
-@pytest.fixture
-async def other(own_redis: RedisServer) -> AsyncIterator[GatewayProcess]:
-    """Another gateway on the same Redis."""
-    async with GatewayProcess(own_redis.url, **OPEN) as running:
-        yield running
-
-
-@pytest.fixture
-async def tide(own_redis: RedisServer) -> AsyncIterator[Publisher]:
-    """A publisher."""
+async def own_tide(own_redis: RedisServer) -> AsyncIterator[Publisher]:
+    """A publisher to the gateways of one test."""
     async with Publisher(own_redis.url) as publisher:
         yield publisher
+
+
+@pytest.fixture
+async def mortal(own_redis: RedisServer) -> AsyncIterator[GatewayProcess]:
+    """A gateway to be killed."""
+    async with GatewayProcess(own_redis.url, **OPEN) as running:
+        yield running
+
+
+@pytest.fixture
+async def survivor(own_redis: RedisServer) -> AsyncIterator[GatewayProcess]:
+    """Another instance beside `mortal`."""
+    async with GatewayProcess(own_redis.url, **OPEN) as running:
+        yield running
 
 
 @pytest.fixture(params=["node", "chromium"])

@@ -20,8 +20,13 @@ globalThis.begin = (url, tokens, options = {}) => {
   globalThis.said = []
   tide.on('*', (data, frame) => events.push([frame.type, data]))
   for (const name of ['status', 'resync', 'error']) {
-    tide.on(name, (data) => said.push([name, data instanceof Error ? { code: data.code, message: data.message } : data]))
+    tide.on(name, (data) => said.push([name, data instanceof Error ? { code: data.code, text: data.message } : data]))
   }
+  return true
+}
+globalThis.later = (name, promise) => {
+  globalThis[name] = null
+  promise.then((value) => { globalThis[name] = { value } }, (error) => { globalThis[name] = { error: error.code } })
   return true
 }
 """
@@ -53,10 +58,7 @@ class Scene:
 
     async def later(self, name: str, expression: str) -> None:
         """Evaluate a promise without waiting for it: its outcome will be in the global `name`."""
-        await self.do(
-            f"(() => {{ globalThis.{name} = null; ({expression}).then("
-            f"(value) => {{ {name} = {{ value }} }}, (error) => {{ {name} = {{ error: error.code }} }}); return true }})()"
-        )
+        await self.do(f"later({json.dumps(name)}, {expression})")
 
     async def outcome(self, name: str) -> Any:
         """Wait for what `later` began."""

@@ -78,17 +78,17 @@ async def test_a_message_that_is_too_large_is_refused_here_and_the_connection_li
     assert await scene.statuses() == ["online"]
 
 
-async def test_a_thousand_missed_events_come_once_each_and_in_order(scene, gateway, other, tide):
-    await scene.begin(gateway.url, gateway.token("42"))
+async def test_a_thousand_missed_events_come_once_each_and_in_order(scene, mortal, survivor, own_tide):
+    await scene.begin(mortal.url, mortal.token("42"))
     await scene.do("tide.join('chat')")
-    await tide.publish("e", -1, to=USER)
+    await own_tide.publish("e", -1, to=USER)
     await scene.until("events.length === 1")
-    gateway.kill()
+    mortal.kill()
     await scene.until("tide.status !== 'online'")
-    await tide.publish_many([{"event": "e", "data": n, "to": [USER, "group:chat"][n % 2]} for n in range(1_000)])
-    await gateway.start()
+    await own_tide.publish_many([{"event": "e", "data": n, "to": [USER, "group:chat"][n % 2]} for n in range(1_000)])
+    await mortal.start()
     await scene.until("events.length >= 1001")
-    await tide.publish("e", 1_000, to=[USER, "group:chat"])
+    await own_tide.publish("e", 1_000, to=[USER, "group:chat"])
     await scene.until("events.some(([, data]) => data === 1000)")
     came = await scene.events("e")
     assert sorted(came) == list(range(-1, 1_001))
@@ -98,31 +98,31 @@ async def test_a_thousand_missed_events_come_once_each_and_in_order(scene, gatew
     assert await scene.said("resync") == []
 
 
-async def test_killed_again_and_again_nothing_is_lost(scene, gateway, tide):
-    await scene.begin(gateway.url, gateway.token("42"))
+async def test_killed_again_and_again_nothing_is_lost(scene, mortal, own_tide):
+    await scene.begin(mortal.url, mortal.token("42"))
     await scene.do("Promise.all([tide.join('a'), tide.subscribe('b'), tide.addTag('c')])")
     addresses = [USER, "group:a", "topic:b", "tag:c"]
     for round_ in range(4):
-        gateway.kill()
+        mortal.kill()
         batch = [{"event": "e", "data": round_ * 40 + n, "to": addresses[n % 4]} for n in range(40)]
-        await tide.publish_many(batch[:20])
-        await gateway.start()
+        await own_tide.publish_many(batch[:20])
+        await mortal.start()
         if round_ % 2:  # on the way back
             await scene.until("tide.status === 'online'")
-        await tide.publish_many(batch[20:])
+        await own_tide.publish_many(batch[20:])
     await scene.until("events.length >= 160")
     assert sorted(await scene.events("e")) == list(range(160))
 
 
-async def test_what_is_sent_while_offline_is_stored_once_when_it_is_back(scene, gateway, other):
-    await scene.begin(gateway.url, gateway.token("42"))
+async def test_what_is_sent_while_offline_is_stored_once_when_it_is_back(scene, mortal, survivor):
+    await scene.begin(mortal.url, mortal.token("42"))
     await scene.do("tide.join('chat')")
-    async with connected(other, "7", claims={"groups": ["chat"]}) as grace:
-        gateway.kill()
+    async with connected(survivor, "7", claims={"groups": ["chat"]}) as grace:
+        mortal.kill()
         await scene.until("tide.status !== 'online'")
         for n in range(5):
             await scene.later(f"sent{n}", f"tide.send('chat', {n})")
-        await gateway.start()
+        await mortal.start()
         acks = [(await scene.outcome(f"sent{n}"))["value"] for n in range(5)]
         assert len({ack["id"] for ack in acks}) == 5
         await grace.received(5)
@@ -130,16 +130,16 @@ async def test_what_is_sent_while_offline_is_stored_once_when_it_is_back(scene, 
     assert await scene.events("new_message") == []
 
 
-async def test_a_message_whose_ack_was_lost_is_sent_again_and_stored_once(scene, gateway, other, own_redis):
-    await scene.begin(gateway.url, gateway.token("42"))
+async def test_a_message_whose_ack_was_lost_is_sent_again_and_stored_once(scene, mortal, survivor, own_redis):
+    await scene.begin(mortal.url, mortal.token("42"))
     await scene.do("tide.join('chat')")
-    async with connected(other, "7", claims={"groups": ["chat"]}) as grace:
+    async with connected(survivor, "7", claims={"groups": ["chat"]}) as grace:
         own_redis.pause()  # so the ack waits
         await scene.later("sent", "tide.send('chat', 'once')")
         await scene.do("new Promise((resolve) => setTimeout(resolve, 100))")
-        gateway.kill()
+        mortal.kill()
         own_redis.resume()
-        await gateway.start()
+        await mortal.start()
         ack = (await scene.outcome("sent"))["value"]
         message = await grace.next("new_message")
         assert message.id == ack["id"]
@@ -148,9 +148,9 @@ async def test_a_message_whose_ack_was_lost_is_sent_again_and_stored_once(scene,
     assert await scene.events("new_message") == []
 
 
-async def test_the_queue_is_bounded_and_close_refuses_what_waits(scene, gateway):
-    await scene.begin(gateway.url, gateway.token("42"), queue=2)
-    gateway.kill()
+async def test_the_queue_is_bounded_and_close_refuses_what_waits(scene, mortal):
+    await scene.begin(mortal.url, mortal.token("42"), queue=2)
+    mortal.kill()
     await scene.until("tide.status !== 'online'")
     for name in ("one", "two", "three"):
         await scene.later(name, f"tide.send('chat', '{name}')")
@@ -162,9 +162,9 @@ async def test_the_queue_is_bounded_and_close_refuses_what_waits(scene, gateway)
     assert (await scene.statuses())[-1] == "closed"
 
 
-async def test_a_command_without_an_answer_times_out(scene, gateway):
-    await scene.begin(gateway.url, gateway.token("42"), timeoutMs=200)
-    gateway.kill()
+async def test_a_command_without_an_answer_times_out(scene, mortal):
+    await scene.begin(mortal.url, mortal.token("42"), timeoutMs=200)
+    mortal.kill()
     await scene.until("tide.status !== 'online'")
     await scene.later("sent", "tide.send('chat', 'x')")
     assert await scene.outcome("sent") == {"error": "timeout"}
@@ -217,13 +217,13 @@ async def test_an_expiring_token_is_refreshed_on_the_connection(scene, gateway):
     assert await scene.statuses() == ["online"]
 
 
-async def test_a_restart_is_announced_and_obeyed(scene, gateway):
-    await scene.begin(gateway.url, gateway.token("42"))
-    await gateway.terminate()
+async def test_a_restart_is_announced_and_obeyed(scene, mortal):
+    await scene.begin(mortal.url, mortal.token("42"))
+    await mortal.terminate()
     await scene.until("tide.status !== 'online'")
     offline = next(change for change in await scene.said("status") if change["status"] == "offline")
     assert offline["code"] == 1012
-    await gateway.start()
+    await mortal.start()
     await scene.until("tide.status === 'online'")
 
 
@@ -257,11 +257,11 @@ async def test_a_gateway_that_says_nothing_any_more_is_left(scene, own_redis):
         await scene.until("tide.status === 'online'")
 
 
-async def test_a_quiet_client_keeps_its_position_fresh(scene, own_redis, tide):
+async def test_a_quiet_client_keeps_its_position_fresh(scene, own_redis, own_tide):
     async with GatewayProcess(own_redis.url, heartbeat__ping_interval_s=0.2, **OPEN) as gateway:
         await scene.begin(gateway.url, gateway.token("42"))
         first = await scene.do("tide.cursor")
-        await tide.publish("e", 1, to="user:7")
+        await own_tide.publish("e", 1, to="user:7")
         await scene.until(f"tide.cursor !== '{first}'")
         assert await scene.do("events") == []
 
