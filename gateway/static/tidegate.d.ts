@@ -133,11 +133,33 @@ export interface Options {
   WebSocket?: new (url: string, protocols: string[]) => any
 }
 
+/** Messages of a group, the newest first, each as it was pushed. */
+export interface History extends Ack {
+  messages: Frame<Message>[]
+  /** Whether there are older ones: ask with the last one's `id` as `before`. */
+  has_more: boolean
+}
+
+export interface NotificationQuery {
+  page?: number
+  page_size?: number
+  unread_only?: boolean
+  type?: string
+}
+
+export interface NotificationPage {
+  items: (Notification & { read: boolean; created_at: number })[]
+  total: number
+  unread_count: number
+  page: number
+  page_size: number
+}
+
 export interface Notifications {
   /** How many are unread, once it is known; `unread_count` is the event that says it has changed. */
   readonly unread: number | undefined
-  /** A page of them; the query is that of GET /api/v1/notifications. */
-  list(query?: Record<string, string | number | boolean | undefined>): Promise<any>
+  /** A page of them, the newest first; the query is that of GET /api/v1/notifications. */
+  list(query?: NotificationQuery): Promise<NotificationPage>
   markRead(ids: 'all' | string | string[]): Promise<Ack>
 }
 
@@ -173,10 +195,12 @@ export class Tidegate {
   typing(group: string): void
   recall(group: string, messageId: string): Promise<Ack>
   markRead(group: string, messageId: string): Promise<Ack>
-  history(group: string, options?: { before?: string; limit?: number }): Promise<Ack>
+  history(group: string, options?: { before?: string; limit?: number }): Promise<History>
 
-  presence(group: string): Promise<any>
-  online(users: string[]): Promise<any>
+  /** The users in a group. */
+  presence(group: string): Promise<string[]>
+  /** Which of these users are online. */
+  online(users: string[]): Promise<Record<string, boolean>>
 
   /** Any other command. */
   command(type: string, data?: object): Promise<any>

@@ -776,8 +776,12 @@ export class Tidegate {
     /** @type {number | undefined} */
     unread: undefined,
 
-    /** A page of them, by HTTP. @param {Record<string, string | number | boolean | undefined>} [query] */
-    list: (query = {}) => this.#get('/api/v1/notifications', query),
+    /** A page of them, by HTTP. @param {import('./tidegate.js').NotificationQuery} [query] */
+    list: async (query = {}) => {
+      const page = await this.#get('/api/v1/notifications', query)
+      this.#count(page)
+      return page
+    },
 
     /** @param {string | string[]} ids one, several, or 'all' */
     markRead: (ids) => this.#markRead(ids === 'all' ? { all: true } : { notification_ids: [ids].flat() }),
@@ -1052,7 +1056,8 @@ export class Tidegate {
 
   /**
    * @param {string} path
-   * @param {Record<string, string | number | boolean | undefined>} query
+   * @param {object} query
+   * @returns {Promise<any>}
    */
   async #get(path, query) {
     const given = Object.entries(query).filter(([, value]) => value !== undefined)
