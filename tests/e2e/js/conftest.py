@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from publisher import Publisher
-from tests.e2e.js.scene import HARNESS, Scene
+from tests.e2e.js.scene import Scene
 from tests.support.chromium import Chromium
 from tests.support.gateway import GatewayProcess
 from tests.support.javascript import NodeEngine, npm_packages
@@ -100,8 +100,7 @@ async def scene(request: pytest.FixtureRequest, gateway: GatewayProcess) -> Asyn
     """Somewhere to run the client, with the harness in place."""
     if request.param == "node":
         async with NodeEngine(request.getfixturevalue("packages")) as node:
-            await node.evaluate(HARNESS)
-            yield Scene(node)
+            yield await Scene.in_node(node)
     else:
         browser, pages = request.getfixturevalue("chromium"), request.getfixturevalue("pages")
         async with browser.visit() as visit:

@@ -39,6 +39,12 @@ class Scene:
         self.engine = engine
 
     @classmethod
+    async def in_node(cls, node: NodeEngine) -> Self:
+        """Use a Node process."""
+        await node.evaluate(f"(() => {{ {HARNESS} }})()")
+        return cls(node)
+
+    @classmethod
     async def on_page(cls, page: Page, gateway: GatewayProcess) -> Self:
         """Let a page import the client from a gateway."""
         url = json.dumps(f"{gateway.http_url}/tidegate.js")
