@@ -94,3 +94,14 @@ async def test_a_failing_get_token_is_an_outage_and_no_end(scene, mortal):
     )
     await scene.until("tide.status === 'online'")
     assert await scene.do("calls") == 3
+
+
+async def test_a_lost_ack_brings_the_message_back_to_nobody(scene, proxy, mortal, own_tide):
+    await scene.begin(url_of(proxy), mortal.token("42"), **QUICK)
+    await scene.do("tide.join('a')")
+    proxy.cut_after(0)
+    await scene.do("tide.send('a', 'once')")
+    await own_tide.publish("last", None, to="group:a")
+    await scene.until("events.some(([type]) => type === 'last')")
+    assert await scene.events("new_message") == []  # though the log takes it for that of another connection
+    assert (await scene.statuses()).count("online") == 2
