@@ -551,7 +551,10 @@ class Shared {
     if (request.text) this.#carry(tab, request)
   }
 
-  /** Tell a tab that comes later where we stand: it has missed nothing, so there is nothing to join `since`. @param {string} tab */
+  /**
+   * Tell a tab that comes later where we stand: it has missed nothing, so there is nothing to join `since`.
+   * @param {string} tab
+   */
   #greet(tab) {
     const up = this.#state?.up
     const state = up ? { up: { ...up, cursor: this.#cursor() } } : this.#state
@@ -593,7 +596,8 @@ class Shared {
     const gone = () => {
       this.#watched.delete(tab)
       for (const [address, tabs] of [...this.#tabsAt]) {
-        if (tabs.has(tab) && this.#isLastToLeave(tab, address)) this.#connection?.send(JSON.stringify(leaving(address)))
+        if (!tabs.has(tab) || !this.#isLastToLeave(tab, address)) continue
+        this.#connection?.send(JSON.stringify(leaving(address)))
       }
     }
     navigator.locks.request(`${this.#name} ${tab}`, { signal: this.#ended.signal }, gone).catch(quietly)
@@ -602,9 +606,12 @@ class Shared {
 
 /** What a tab wants of the gateway, and has from it. */
 export class Tidegate {
-  /** @type {Status} */ status = 'connecting'
-  /** @type {string | undefined} the position up to which everything was handed out: keep it, to go on from there */ cursor
-  /** @type {Welcome | undefined} what the gateway said first */ welcome
+  /** @type {Status} */
+  status = 'connecting'
+  /** @type {string | undefined} the position up to which everything was handed out: keep it, to go on from there */
+  cursor
+  /** @type {Welcome | undefined} what the gateway said first */
+  welcome
   /** @type {Map<string, Command>} what was not answered, by `message_id`, in the order to send it in */
   #pending = new Map()
   /** @type {Map<string, Place>} where the connection was put by command, by address */
@@ -626,10 +633,11 @@ export class Tidegate {
    */
   constructor(url, options) {
     const { getToken, cursor, share = false, WebSocket = globalThis.WebSocket } = options
+    const { queue = 100, timeoutMs = 30_000, echo = false } = options
+    const { api = url.replace(/^ws(s?:..[^/?]+).*/, 'http$1') } = options
     if (typeof getToken !== 'function') throw new TypeError('getToken: give a function that returns a token')
     if (!WebSocket) throw new TypeError('WebSocket: there is none here; give one, such as that of the package `ws`')
-    const api = url.replace(/^ws(s?:..[^/?]+).*/, 'http$1')
-    this.#options = { api, queue: 100, timeoutMs: 30_000, echo: false, ...options }
+    this.#options = { api, queue, timeoutMs, echo }
     this.#tokens = new Tokens(getToken)
     this.cursor = cursor
     const position = () => this.cursor
@@ -732,7 +740,8 @@ export class Tidegate {
 
   /** Say that somebody is writing: now or never, so without a promise. @param {string} group_id */
   typing(group_id) {
-    if (this.status === 'online') this.#line.send(textOf({ type: 'typing', data: { group_id } }), { type: 'typing' })
+    const frame = { type: 'typing', data: { group_id } }
+    if (this.status === 'online') this.#line.send(JSON.stringify(frame), frame)
   }
 
   /**
@@ -809,7 +818,7 @@ export class Tidegate {
     /** @type {Command} */
     const command = { type, message_id, address, then, text: '', resolve: quietly, reject: quietly }
     const promise = new Promise((resolve, reject) => {
-      Object.assign(command, { resolve, reject, text: textOf({ type, message_id, data }) })
+      Object.assign(command, { resolve, reject, text: JSON.stringify({ type, message_id, data }) })
     })
     command.promise = promise
     promise.catch((error) => this.#emit('error', error)) // who does not await it hears of it there
@@ -827,7 +836,8 @@ export class Tidegate {
   /** @param {Command} command */
   #refusal({ type, address, text }) {
     if (!text) return undefined // JSON has refused it already
-    if (this.status === 'stopped' || this.status === 'closed') return new TidegateError(this.status, 'no connection', type)
+    const { status } = this
+    if (status === 'stopped' || status === 'closed') return new TidegateError(status, 'no connection', type)
     const queued = [...this.#pending.values()].filter((other) => !other.address && !other.repeats).length
     if (address || queued < this.#options.queue) return undefined
     return new TidegateError('overflow', `${queued} commands wait already`, type)
@@ -1083,7 +1093,7 @@ export class Tidegate {
 /** A command that no promise waits for, made anew for every connection. @param {Asked} asked @returns {Command} */
 function repeated({ type, data, address, then = quietly }) {
   const message_id = newId()
-  const text = textOf({ type, message_id, data })
+  const text = JSON.stringify({ type, message_id, data })
   return { type, message_id, address, then, text, repeats: true, resolve: quietly, reject: quietly }
 }
 
@@ -1092,11 +1102,6 @@ function leaving(address) {
   const [kind, ...name] = address.split(':')
   const [type, field] = LEAVES[/** @type {'group' | 'topic' | 'tag'} */ (kind)]
   return { type, data: { [field]: name.join(':') } }
-}
-
-/** @param {object} frame */
-function textOf(frame) {
-  return JSON.stringify(frame)
 }
 
 /** @param {string} text */
