@@ -13,6 +13,7 @@ from gateway.http import (
     client_routes,
     docs_routes,
     history_routes,
+    javascript_routes,
     notification_routes,
     operation_routes,
     push_routes,
@@ -46,7 +47,7 @@ What fails is answered with problem JSON (RFC 9457).
 """
 
 
-def make_api(context: Context, *, docs: bool, version: str) -> ASGIApp:
+def make_api(context: Context, *, docs: bool, client: bool, version: str) -> ASGIApp:
     """Return the API, without its gate."""
     app = FastAPI(
         title="Tidegate",
@@ -70,6 +71,8 @@ def make_api(context: Context, *, docs: bool, version: str) -> ASGIApp:
     add_handlers(app)
     for router in _ROUTERS:
         app.include_router(router)
+    if client:
+        javascript_routes.add_client(app)
     if docs:
         docs_routes.add_docs(app, describe(app))
     return app
