@@ -24,7 +24,7 @@ from gateway.settings import Settings
 from gateway.store.connection import REDIS_ERRORS, connect
 from gateway.store.revocations import load_revocations
 from gateway.version import VERSION
-from gateway.wiring import authenticator, publisher
+from gateway.wiring import authenticator, online, publisher
 from publisher.failure import describe
 
 _log = structlog.get_logger()
@@ -97,6 +97,7 @@ class ApiApplication:
             metrics=self._metrics,
             unready=self.unready,
             facts=self.facts,
+            online=online(settings, redis),
         )
         stack.push_async_callback(server.stop)
         self.port = await server.start(http_socket(settings), self._run)

@@ -128,6 +128,12 @@ class Application:
             await self._warmed(consumer)
         await load_revocations(redis, services.revocations)
         self._run("janitor", self._janitor(redis, lease).run())
+        # Who is here: told once nobody is accepted any more, taken back before the log is left.
+        presence = self.parts.presence
+        if presence is not None:
+            stack.push_async_callback(presence.end)
+            await presence.begin()
+            self._run("presence", presence.run())
 
     async def _warmed(self, consumer: Consumer) -> None:
         """
@@ -176,6 +182,7 @@ class Application:
             metrics=services.metrics,
             unready=self.unready,
             facts=self._counts,
+            online=services.online,
         )
 
     def _janitor(self, redis: Redis, lease: Lease) -> Janitor:

@@ -26,6 +26,7 @@ from gateway.revocations import Revocations
 from gateway.server import listening_socket
 from gateway.settings import Settings
 from gateway.store.leases import instances
+from gateway.store.online import Online
 from gateway.version import VERSION
 from publisher import Publisher
 from publisher.control import WEEK_S
@@ -42,6 +43,7 @@ def http_server(
     metrics: Metrics,
     unready: Callable[[], list[str]],
     facts: Callable[[], Mapping[str, Any]],
+    online: Online | None,
 ) -> HttpServer:
     """Return the HTTP API's server."""
     http = settings.http
@@ -54,6 +56,7 @@ def http_server(
         facts=facts,
         leases=lambda: instances(redis),
         timeout_s=settings.redis.timeout_s,
+        online=online,
     )
     keys = [ApiKey(key.name, key.hash, key.tenant) for key in http.api_keys]
     gate = Gate(

@@ -24,6 +24,7 @@ from publisher import Publisher
 if TYPE_CHECKING:
     from gateway.backfill import Backfill
     from gateway.connection import Connection
+    from gateway.store.online import Online
     from gateway.wire.v1 import Reply
 
 _DEPARTED = 5_000
@@ -103,6 +104,7 @@ class Services:
         commands: Command name → its function.
         connections: Every connection of this instance that has not been lost.
         departed: The last ones that were, for `gateway explain`.
+        online: Knows who is online; None where that is off.
     """
 
     instance_id: str
@@ -120,6 +122,7 @@ class Services:
     commands: Mapping[str, CommandFunction] = field(default_factory=dict)
     connections: set[Connection] = field(default_factory=set)
     departed: deque[Departure] = field(default_factory=lambda: deque(maxlen=_DEPARTED))
+    online: Online | None = None
 
     @staticmethod
     def now_ms() -> int:

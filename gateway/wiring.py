@@ -7,6 +7,7 @@ With `app`, the only module that reads settings; nothing is started here.
 from __future__ import annotations
 
 import resource
+import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,11 +27,15 @@ from gateway.log import Log
 from gateway.metrics import Metrics
 from gateway.orders import Orders
 from gateway.policy import Action, Policy
+from gateway.presence import Kept, Tracker
+from gateway.presence_service import PresenceService
 from gateway.recovery import Recovery
 from gateway.revocations import Revocations
 from gateway.server import ServerOptions
 from gateway.services import ConnectionLimits, Services, Tasks
 from gateway.settings import Settings
+from gateway.store.online import Online
+from gateway.store.presence import PresenceStore
 from gateway.store.stream import StreamReader
 from gateway.wire.v1 import DeflateWire, TextWire
 from publisher import Publisher
@@ -48,6 +53,7 @@ class Parts:
     services: Services
     consumers: list[Consumer]
     text_wire: TextWire
+    presence: PresenceService | None
 
 
 def build(settings: Settings, redis: Redis) -> Parts:
@@ -65,7 +71,8 @@ def build(settings: Settings, redis: Redis) -> Parts:
         entry_id = poison.entry_id.decode("ascii", "replace")
         _log.error("poison_entry", entry=entry_id, problem=str(poison))
 
-    hub = Hub()
+    tracker = Tracker(_kept(settings), settings.presence.leave_grace_s) if settings.presence.enabled else None
+    hub = Hub(observe=tracker.observe if tracker is not None else None)
     revocations = Revocations()
     lifetime_s = settings.auth.max_lifetime_s
     orders = Orders(hub, revocations, max_token_lifetime_s=lifetime_s, on_poison=on_poison)
@@ -84,6 +91,7 @@ def build(settings: Settings, redis: Redis) -> Parts:
         limits=_limits(settings),
         tasks=tasks,
         backfill=Backfill(redis, log, tasks, max_entries=settings.log.replay_entries),
+        online=online(settings, redis, settings.instance_id),
     )
     services.commands = command_table(services)
     recovery = Recovery(services, redis)
@@ -103,7 +111,8 @@ def build(settings: Settings, redis: Redis) -> Parts:
         )
         for partition in range(settings.log.partitions)
     ]
-    return Parts(services, consumers, TextWire(lambda number: log.partitions[number].epoch, on_poison))
+    text_wire = TextWire(lambda number: log.partitions[number].epoch, on_poison)
+    return Parts(services, consumers, text_wire, _presence(settings, redis, tracker))
 
 
 def server_options(settings: Settings, parts: Parts, unready: Callable[[], list[str]]) -> ServerOptions:
@@ -152,6 +161,25 @@ def publisher(settings: Settings, redis: Redis) -> Publisher:
         maxlen=settings.log.maxlen,
         timeout_s=settings.redis.timeout_s,
     )
+
+
+def online(settings: Settings, redis: Redis, instance_id: str | None = None) -> Online | None:
+    """Return what knows who is online; None where that is off."""
+    if not settings.presence.enabled:
+        return None
+    return Online(redis, partitions=settings.log.partitions, kept=_kept(settings), instance_id=instance_id)
+
+
+def _kept(settings: Settings) -> Kept:
+    return Kept(settings.presence.groups)
+
+
+def _presence(settings: Settings, redis: Redis, tracker: Tracker | None) -> PresenceService | None:
+    if tracker is None:
+        return None
+    log = settings.log
+    store = PresenceStore(redis, token=secrets.token_hex(8), partitions=log.partitions, maxlen=log.maxlen)
+    return PresenceService(tracker, store, settings.instance_id)
 
 
 def authenticator(settings: Settings) -> Authenticator:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from gateway.commands import chat, membership, session
+from gateway.commands import chat, membership, presence, session
 from gateway.services import CommandFunction, Services
 
 
@@ -20,5 +20,6 @@ def command_table(services: Services) -> Mapping[str, CommandFunction]:
         session.commands,
         membership.commands,
         chat.commands,
+        presence.commands,
     )
     return {name: function for family in families for name, function in family(services).items()}

@@ -7,7 +7,7 @@ from typing import Any, Final
 from fastapi import APIRouter, FastAPI
 from starlette.types import ASGIApp
 
-from gateway.http import batch_routes, docs_routes, operation_routes, push_routes, user_routes
+from gateway.http import batch_routes, docs_routes, operation_routes, presence_routes, push_routes, user_routes
 from gateway.http.answers import ProblemJson
 from gateway.http.context import Context
 from gateway.http.problems import add_handlers
@@ -17,6 +17,7 @@ _ROUTERS: Final[tuple[APIRouter, ...]] = (
     batch_routes.router,
     push_routes.system,
     user_routes.router,
+    presence_routes.router,
     operation_routes.router,
 )
 

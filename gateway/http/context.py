@@ -10,6 +10,7 @@ from typing import Annotated, Any
 from fastapi import Depends, Request
 
 from gateway.metrics import Metrics
+from gateway.store.online import Online
 from publisher import Publisher
 
 Leases = Mapping[str, Mapping[str, str]]
@@ -27,6 +28,7 @@ class Context:
         facts: Returns what this process says of itself.
         leases: Asks Redis what the live instances say of themselves.
         timeout_s: Longest wait for Redis.
+        online: Knows who is online; None where that is off.
     """
 
     publisher: Publisher
@@ -37,6 +39,7 @@ class Context:
     facts: Callable[[], Mapping[str, Any]]
     leases: Callable[[], Awaitable[Leases]]
     timeout_s: float
+    online: Online | None
 
     async def live_instances(self) -> Leases:
         """Return every live instance's id with what it says of itself. Raises errors of redis-py, TimeoutError too."""

@@ -13,6 +13,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from gateway.settings.auth import Auth
 from gateway.settings.clients import Heartbeat, Limits, Policy
 from gateway.settings.listeners import Compression, Http, Listen
+from gateway.settings.presence import Presence
 from gateway.settings.process import Instance, Log, Logging, Redis, Shutdown
 
 ENV_PREFIX: Final = "GATEWAY_"
@@ -46,6 +47,7 @@ class Settings(BaseSettings):
     limits: Limits = Limits()
     heartbeat: Heartbeat = Heartbeat()
     policy: Policy = Policy()
+    presence: Presence = Presence()
     compression: Compression = Compression()
     shutdown: Shutdown = Shutdown()
     logging: Logging = Logging()
@@ -109,7 +111,11 @@ class Settings(BaseSettings):
 _OPEN = {"allow": "anyone"}
 _DEV_DEFAULTS: dict[str, Any] = {
     "listen": {"host": "127.0.0.1", "origins": ["*"]},
-    "policy": {action: [_OPEN] for action in ("join_group", "send_to_group", "send_to_user", "subscribe", "add_tag")},
+    "policy": {
+        action: [_OPEN]
+        for action in ("join_group", "send_to_group", "send_to_user", "subscribe", "add_tag", "see_online")
+    },
+    "presence": {"groups": ["*"]},
     "logging": {"format": "console"},
     "shutdown": {"drain_s": 0.5},
 }
