@@ -157,6 +157,7 @@ class PresenceService:
     async def _beat(self) -> None:
         for partition, state in list(self._partitions.items()):
             beat = await self._store.beat(partition, self._instance_id)
+            state.epoch = state.epoch or beat.epoch  # the log has only just begun
             if beat.mine and (beat.epoch, beat.number, beat.held) == (state.epoch, state.number, state.held):
                 await self._bury(partition, beat)
             elif beat.epoch:  # else there is no log yet to begin from
