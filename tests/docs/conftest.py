@@ -13,8 +13,8 @@ from tests.support.gateway import RunningGateway, running_gateway
 
 @pytest.fixture
 async def gateway(redis_url: str) -> AsyncIterator[RunningGateway]:
-    """One gateway, with a policy that allows everything."""
-    async with running_gateway(redis_url) as running:
+    """One gateway, with a policy that allows everything, and the presence of every group."""
+    async with running_gateway(redis_url, presence__groups=["*"]) as running:
         yield running
 
 
