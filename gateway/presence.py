@@ -14,6 +14,7 @@ from __future__ import annotations
 import fnmatch
 import re
 from collections.abc import Iterable
+from itertools import islice
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ Mark = tuple[str, str, str]
 
 _AT_ONCE: Final = float("-inf")
 _MAX_CACHED: Final = 10_000
+_MOST: Final = 2_000  # changes at a time: a millisecond or two, and then others have their turn
 
 
 class Change(NamedTuple):
@@ -123,18 +125,21 @@ class Tracker:
 
     # Telling.
 
-    def take(self, now: float) -> list[Change]:
-        """Return what is to be told now. `settle` or `put_back` each of it, before the next `take`."""
+    def take(self, now: float, most: int = _MOST) -> list[Change]:
+        """Return what is to be told now, up to `most`. `settle` or `put_back` each of it, before the next `take`."""
         if self._left:
             due_at = max(now + self._grace_s, self._no_leave_before)
             self._leaves.update(dict.fromkeys(self._left, due_at))
             self._left.clear()
-        due = [mark for mark, due_at in self._leaves.items() if due_at <= now]
-        for mark in due:
+        joins = list(islice(self._joins.items(), most))
+        due = (mark for mark, due_at in self._leaves.items() if due_at <= now)
+        leaves = list(islice(due, most - len(joins)))
+        for mark, _ in joins:
+            del self._joins[mark]
+        for mark in leaves:
             del self._leaves[mark]
-        changes = [Change(mark, True, aloud) for mark, aloud in self._joins.items()]
-        changes += [Change(mark, False, True) for mark in due]
-        self._joins.clear()
+        changes = [Change(mark, True, aloud) for mark, aloud in joins]
+        changes += [Change(mark, False, True) for mark in leaves]
         self._doubtful.update(change.mark for change in changes)
         return changes
 

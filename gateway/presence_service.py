@@ -123,16 +123,21 @@ class PresenceService:
     # Telling.
 
     async def _flush(self) -> None:
-        batches = deque(self._batches(self._tracker.take(time.monotonic())))
+        while changes := self._tracker.take(time.monotonic()):
+            if not await self._tell(changes):
+                self._beat_at = 0.0  # somebody else speaks for us: see at once why
+                return
+
+    async def _tell(self, changes: Sequence[Change]) -> bool:
+        """Tell changes; what Redis may not have is put back. False where somebody else speaks for us."""
+        batches = deque(self._batches(changes))
         try:
-            while batches:
-                if not await self._apply(*batches[0]):
-                    self._beat_at = 0.0  # somebody else speaks for us: see at once why
-                    return
+            while batches and await self._apply(*batches[0]):
                 self._tracker.settle(batches.popleft()[1])
         finally:
             for _, batch in batches:
                 self._tracker.put_back(batch)
+        return not batches
 
     def _batches(self, changes: Sequence[Change]) -> Iterator[tuple[int, Sequence[Change]]]:
         """Yield changes by partition, in parts."""

@@ -16,6 +16,7 @@ from gateway.errors import PresenceUnsettled
 from gateway.presence import Kept
 from gateway.store import keys
 from gateway.store.presence import SETTLING, group_partition, leased, tenant_partition
+from gateway.store.sharing import Shared
 
 _FRESH_MS: Final = 10_000  # four beats
 
@@ -34,6 +35,7 @@ class Online:
         self._partitions = partitions
         self._instance_id = instance_id
         self.kept = kept
+        self._lists: Shared[list[str]] = Shared()  # after a failure, all clients of a group ask at once
 
     async def which(self, tenant: str, users: Sequence[str]) -> dict[str, bool]:
         """
@@ -48,12 +50,12 @@ class Online:
         return {user: _any(instances, live) for user, instances in zip(asked, held, strict=True)}
 
     async def users(self, tenant: str) -> list[str]:
-        """Return a tenant's users who are online, sorted. Raises `PresenceUnsettled`."""
+        """Return a tenant's users who are online, sorted; not to be changed. Raises `PresenceUnsettled`."""
         partition = tenant_partition(tenant, self._partitions)
         return await self._sorted(partition, keys.presence_users(partition, tenant))
 
     async def members(self, tenant: str, group_id: str) -> list[str]:
-        """Return the users who are in a group, sorted. Raises `PresenceUnsettled`."""
+        """Return the users who are in a group, sorted; not to be changed. Raises `PresenceUnsettled`."""
         partition = group_partition(group_id, self._partitions)
         return await self._sorted(partition, keys.presence_group(partition, tenant, group_id))
 
@@ -73,6 +75,9 @@ class Online:
         return total
 
     async def _sorted(self, partition: int, key: str) -> list[str]:
+        return await self._lists.ask(key, lambda: self._read(partition, key))
+
+    async def _read(self, partition: int, key: str) -> list[str]:
         (pairs,), live = await self._ask(partition, [("HGETALL", key)])
         return sorted(user.decode() for user, instances in pairs.items() if _any(instances, live))
 

@@ -32,6 +32,7 @@ _CLAIM: Final = script("presence_claim")
 _BEAT: Final = script("presence_beat")
 _APPLY: Final = script("presence_apply")
 _TTL_MS: Final = 900_000
+_NAMES_TTL_MS: Final = 2 * _TTL_MS  # of who holds what: a hash must not outlive the names in it, or nobody clears it up
 _PER_CALL: Final = 500
 
 
@@ -104,7 +105,7 @@ class PresenceStore:
             None where something else stands there.
         """
         where = [keys.presence_instances(partition), keys.presence_held(partition, instance_id), keys.epoch(partition)]
-        told = (instance_id, self._token, number, _TTL_MS, instead_of, int(settle_s * 1000))
+        told = (instance_id, self._token, number, _NAMES_TTL_MS, instead_of, int(settle_s * 1000))
         reply = await run_script(self._redis, _CLAIM, where, *told)
         return Claim(reply[1].decode(), reply[2]) if reply[0] else None
 
@@ -115,7 +116,7 @@ class PresenceStore:
             *(keys.presence_tenants(partition), keys.epoch(partition)),
         ]
         mine, epoch, number, held, pairs = await run_script(
-            self._redis, _BEAT, where, instance_id, self._token, _TTL_MS
+            self._redis, _BEAT, where, instance_id, self._token, _NAMES_TTL_MS
         )
         told = [part.decode() for part in pairs]
         instances = dict(zip(told[::2], told[1::2], strict=True))
@@ -129,7 +130,7 @@ class PresenceStore:
 
         Args:
             number: Over those of all batches before, tries included.
-            forget: And then nothing is left of the instance.
+            forget: And then nothing is left of the instance, if it holds nothing more.
 
         Returns:
             How much the instance holds now; None where this process does not speak for it.
@@ -153,11 +154,14 @@ class PresenceStore:
 
     async def held(self, partition: int, instance_id: str) -> AsyncIterator[list[Mark]]:
         """Yield what an instance holds, in parts; what changes meanwhile may be among it or not."""
+        key = keys.presence_held(partition, instance_id)
         members: list[Mark] = []
-        async for member in self._redis.sscan_iter(keys.presence_held(partition, instance_id), count=_PER_CALL):
+        async for member in self._redis.sscan_iter(key, count=_PER_CALL):
             mark = _mark(member)
             if mark is not None:
                 members.append(mark)
+            else:  # nobody else would remove it
+                await self._redis.srem(key, member)
             if len(members) >= _PER_CALL:
                 yield members
                 members = []

@@ -133,6 +133,24 @@ def test_one_who_came_and_went_between_two_looks_was_never_here() -> None:
     assert told(tracker, 10.0) == []
 
 
+def test_much_is_told_in_parts() -> None:
+    tracker, hub = scene(grace_s=0)
+    devices = [Device(f"user-{number}") for number in range(25)]
+    for device in devices:
+        hub.add(device, "group:ops", 0)
+    for part in (10, 10, 5, 0):
+        changes = tracker.take(0.0, 10)
+        assert len(changes) == part
+        tracker.settle(changes)
+    for device in devices[:15]:
+        hub.remove_all(device)
+    hub.add(devices[0], "group:dev", 0)
+    for part in ([True, *[False] * 9], [False] * 6, []):
+        changes = tracker.take(0.0, 10)
+        assert [change.here for change in changes] == part
+        tracker.settle(changes)
+
+
 # When Redis does not answer.
 
 

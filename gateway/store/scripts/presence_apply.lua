@@ -4,7 +4,8 @@
 -- KEYS[1] stream   KEYS[2] epoch   KEYS[3] instances   KEYS[4] what it holds   KEYS[5] tenants
 -- KEYS[6...] the hashes: users → instances
 -- ARGV[1] an epoch's name, should the log have none   ARGV[2] maxlen   ARGV[3] instance   ARGV[4] token of the process
--- ARGV[5] number of the batch   ARGV[6] time to live, ms   ARGV[7] '1': then forget the instance   ARGV[8...] changes:
+-- ARGV[5] number of the batch   ARGV[6] time to live of the hashes, ms; what names the instances in them lives twice as
+-- long   ARGV[7] '1': then forget the instance, if it holds nothing   ARGV[8...] changes:
 --   'join' or 'leave', the hash's number in KEYS, the member of what is held, the user, the tenant where the hash is
 --   of all its users or '', how many fields and values follow, those of the entry that announces the change
 --
@@ -49,13 +50,12 @@ while ARGV[at] do
   at = first_field + fields
 end
 
-if ARGV[7] == '1' then
+if ARGV[7] == '1' and redis.call('EXISTS', KEYS[4]) == 0 then
   redis.call('HDEL', KEYS[3], instance)
-  redis.call('DEL', KEYS[4])
 else
   redis.call('HSET', KEYS[3], instance, token .. ' ' .. ARGV[5] .. ' ' .. beat)
 end
 for key = 3, #KEYS do
-  redis.call('PEXPIRE', KEYS[key], ARGV[6])
+  redis.call('PEXPIRE', KEYS[key], key > 5 and ARGV[6] or 2 * ARGV[6])
 end
 return {1, redis.call('SCARD', KEYS[4])}

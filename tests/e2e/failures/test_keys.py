@@ -9,6 +9,7 @@ from publisher.keys import epoch, stream
 from tests.support.clients import connected, settled
 from tests.support.gateway import running_gateway
 from tests.support.redis_server import RedisServer
+from tests.support.waiting import wait_until
 
 # The log, and its name, which is as good as long as the log is.
 EVERLASTING = {stream(partition) for partition in range(2)} | {epoch(partition) for partition in range(2)}
@@ -17,8 +18,8 @@ EVERLASTING = {stream(partition) for partition in range(2)} | {epoch(partition) 
 async def test_every_key_but_the_log_and_its_epoch_ends_by_itself(server: RedisServer) -> None:
     async with (
         Publisher(server.url, partitions=2) as tide,
-        running_gateway(server.url, log__partitions=2) as one,
-        running_gateway(server.url, log__partitions=2) as other,
+        running_gateway(server.url, log__partitions=2, presence__groups=["*"]) as one,
+        running_gateway(server.url, log__partitions=2, presence__groups=["*"]) as other,
         connected(one, "1") as alice,
         connected(other, "2") as bob,
     ):
@@ -40,6 +41,7 @@ async def test_every_key_but_the_log_and_its_epoch_ends_by_itself(server: RedisS
         await redis.aclose()
         await settled(tide, alice, bob)
         with server.client() as client:
+            await wait_until(lambda: list(client.scan_iter("tg:presence:*:group:ops")))
             everything = sorted(client.scan_iter(count=1_000))
             assert len(everything) > 60
             assert {key for key in everything if client.ttl(key) == -1} == EVERLASTING
