@@ -26,7 +26,7 @@ from gateway.store.connection import REDIS_ERRORS, connect
 from gateway.store.revocations import load_revocations
 from gateway.template_keeper import TemplateKeeper
 from gateway.version import VERSION
-from gateway.wiring import address_rules, authenticator, certificate, publisher, templates
+from gateway.wiring import address_rules, authenticator, certificate, online, publisher, templates
 from publisher.failure import describe
 
 _log = structlog.get_logger()
@@ -105,6 +105,7 @@ class ApiApplication:
             metrics=self._metrics,
             unready=self.unready,
             facts=self.facts,
+            online=online(settings, redis),
         )
         stack.push_async_callback(server.stop)
         self.port = await server.start(http_socket(settings), self._run)

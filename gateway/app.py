@@ -146,6 +146,12 @@ class Application:
         keeper = TemplateKeeper(redis, templates(settings).definitions)
         await keeper.keep()  # once before anybody is let in
         self._run("templates", keeper.run())
+        # Who is here: told once nobody is accepted any more, taken back before the log is left.
+        presence = self.parts.presence
+        if presence is not None:
+            stack.push_async_callback(presence.end)
+            await presence.begin()
+            self._run("presence", presence.run())
 
     async def _warmed(self, consumer: Consumer) -> None:
         """
@@ -202,6 +208,7 @@ class Application:
             metrics=services.metrics,
             unready=self.unready,
             facts=self._counts,
+            online=services.online,
         )
 
     def _janitor(self, redis: Redis, lease: Lease) -> Janitor:

@@ -33,6 +33,7 @@ from gateway.settings import Settings
 from gateway.store.access import stored_rules
 from gateway.store.groups import live_instances
 from gateway.store.leases import instances
+from gateway.store.online import Online
 from gateway.tls import Certificate
 from gateway.version import VERSION
 from gateway.wiring import history, inbox, templates, trusted_proxies
@@ -53,6 +54,7 @@ def http_server(
     metrics: Metrics,
     unready: Callable[[], list[str]],
     facts: Callable[[], Mapping[str, Any]],
+    online: Online | None,
 ) -> HttpServer:
     """Return the HTTP API's server."""
     http = settings.http
@@ -75,6 +77,7 @@ def http_server(
         rules=lambda: stored_rules(redis),
         timeout_s=settings.redis.timeout_s,
         inbox=inbox(settings, redis),
+        online=online,
     )
     keys = [ApiKey(key.name, key.hash, key.tenant, frozenset(key.scopes)) for key in http.api_keys]
     gate = Gate(

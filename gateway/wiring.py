@@ -7,6 +7,7 @@ With `app`, the only module that reads settings; nothing is started here.
 from __future__ import annotations
 
 import resource
+import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,6 +36,8 @@ from gateway.orders import Orders
 from gateway.plugin_loading import load
 from gateway.plugins import Plugins
 from gateway.policy import Action, Policy
+from gateway.presence import Kept, Tracker
+from gateway.presence_service import PresenceService
 from gateway.projector import BLOCK_S, Projector
 from gateway.questions import Respondent
 from gateway.recalls import MESSAGE_RECALLED, Recalls
@@ -46,6 +49,8 @@ from gateway.settings import Http, Listen, Settings
 from gateway.store.connection import connect
 from gateway.store.inbox import Inbox, InboxRules, inbox_rules
 from gateway.store.inbox_work import WorkStream
+from gateway.store.online import Online
+from gateway.store.presence import PresenceStore
 from gateway.store.stream import StreamReader
 from gateway.tls import Certificate
 from gateway.wire.v1 import DeflateWire, TextWire
@@ -66,6 +71,7 @@ class Parts:
     consumers: list[Consumer]
     text_wire: TextWire
     rules: AddressRules
+    presence: PresenceService | None
 
 
 def build(settings: Settings, redis: Redis) -> Parts:
@@ -83,7 +89,8 @@ def build(settings: Settings, redis: Redis) -> Parts:
         entry_id = poison.entry_id.decode("ascii", "replace")
         _log.error("poison_entry", entry=entry_id, problem=str(poison))
 
-    hub = Hub()
+    tracker = Tracker(_kept(settings), settings.presence.leave_grace_s) if settings.presence.enabled else None
+    hub = Hub(observe=tracker.observe if tracker is not None else None)
     revocations = Revocations()
     lifetime_s = settings.auth.max_lifetime_s
     orders = Orders(hub, revocations, max_token_lifetime_s=lifetime_s, on_poison=on_poison)
@@ -106,6 +113,7 @@ def build(settings: Settings, redis: Redis) -> Parts:
         backfill=Backfill(redis, log, tasks, max_entries=settings.log.replay_entries, recalled=chat.recalls),
         chat=chat,
         inbox=inbox(settings, redis),
+        online=online(settings, redis, settings.instance_id),
     )
     services.commands = command_table(services)
     if settings.handlers:
@@ -117,7 +125,8 @@ def build(settings: Settings, redis: Redis) -> Parts:
     orders.add(ACCESS, access.obey)
     recovery = Recovery(services, redis, also=access.after_gap)
     consumers = _consumers(settings, redis, services, recovery, on_poison)
-    return Parts(services, consumers, TextWire(lambda number: log.partitions[number].epoch, on_poison), rules)
+    text_wire = TextWire(lambda number: log.partitions[number].epoch, on_poison)
+    return Parts(services, consumers, text_wire, rules, _presence(settings, redis, tracker))
 
 
 def _add_questions(services: Services, orders: Orders, respondent: Respondent) -> None:
@@ -289,6 +298,25 @@ def projectors(settings: Settings, redis: Redis, metrics: Metrics) -> list[Proje
 def templates(settings: Settings) -> Templates:
     """Return the configured message templates."""
     return Templates({name: template.plain() for name, template in settings.templates.items()})
+
+
+def online(settings: Settings, redis: Redis, instance_id: str | None = None) -> Online | None:
+    """Return what knows who is online; None where that is off."""
+    if not settings.presence.enabled:
+        return None
+    return Online(redis, partitions=settings.log.partitions, kept=_kept(settings), instance_id=instance_id)
+
+
+def _kept(settings: Settings) -> Kept:
+    return Kept(settings.presence.groups)
+
+
+def _presence(settings: Settings, redis: Redis, tracker: Tracker | None) -> PresenceService | None:
+    if tracker is None:
+        return None
+    log = settings.log
+    store = PresenceStore(redis, token=secrets.token_hex(8), partitions=log.partitions, maxlen=log.maxlen)
+    return PresenceService(tracker, store, settings.instance_id)
 
 
 def authenticator(settings: Settings) -> Authenticator:

@@ -16,6 +16,7 @@ from gateway.http import (
     javascript_routes,
     notification_routes,
     operation_routes,
+    presence_routes,
     push_routes,
     user_routes,
 )
@@ -32,6 +33,7 @@ _ROUTERS: Final[tuple[APIRouter, ...]] = (
     user_routes.router,
     history_routes.router,
     access_routes.router,
+    presence_routes.router,
     operation_routes.router,
 )
 

@@ -82,3 +82,4 @@ class Policy(Section):
     send_to_user: Rules = Field((), description="Who may send to which user.")
     subscribe: Rules = Field((Rule(allow="token"),), description="Who may subscribe to which topic.")
     add_tag: Rules = Field((Rule(allow="token"),), description="Who may give themselves which tag.")
+    see_online: Rules = Field((Rule(allow="token"),), description="Who may ask whether which user is online.")

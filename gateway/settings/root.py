@@ -17,6 +17,7 @@ from gateway.settings.clients import Heartbeat, Limits, Policy
 from gateway.settings.extensions import Handlers, Templates
 from gateway.settings.inbox import Inbox
 from gateway.settings.listeners import Compression, Http, Listen
+from gateway.settings.presence import Presence
 from gateway.settings.process import Instance, Log, Logging, Redis, Shutdown
 
 ENV_PREFIX: Final = "GATEWAY_"
@@ -54,6 +55,7 @@ class Settings(BaseSettings):
     policy: Policy = Policy()
     chat: Chat = Chat()
     history: History = History()
+    presence: Presence = Presence()
     compression: Compression = Compression()
     shutdown: Shutdown = Shutdown()
     logging: Logging = Logging()
@@ -125,8 +127,12 @@ _OPEN = {"allow": "anyone"}
 _DEV_DEFAULTS: dict[str, Any] = {
     "listen": {"host": "127.0.0.1", "origins": ["*"]},
     "http": {"origins": ["*"]},
-    "policy": {action: [_OPEN] for action in ("join_group", "send_to_group", "send_to_user", "subscribe", "add_tag")},
     "history": {"groups": ["*"]},
+    "policy": {
+        action: [_OPEN]
+        for action in ("join_group", "send_to_group", "send_to_user", "subscribe", "add_tag", "see_online")
+    },
+    "presence": {"groups": ["*"]},
     "logging": {"format": "console"},
     "shutdown": {"drain_s": 0.5},
 }

@@ -44,7 +44,8 @@ SECRET = "a-secret-of-the-tests-and-of-nobody-else-0123456789"
 _OPEN = ({"allow": "anyone"},)
 
 OPEN_POLICY = {
-    f"policy__{action}": _OPEN for action in ("join_group", "send_to_group", "send_to_user", "subscribe", "add_tag")
+    f"policy__{action}": _OPEN
+    for action in ("join_group", "send_to_group", "send_to_user", "subscribe", "add_tag", "see_online")
 }
 PRODUCTION_POLICY = dict.fromkeys(OPEN_POLICY)
 TEST_SETTINGS: dict[str, Any] = {
