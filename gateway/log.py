@@ -337,6 +337,16 @@ class Log:
             positions.append(self.entry(partition.chain[at - 1]).position if at else partition.floor)
         return positions
 
+    def sequence_of(self, partition: int, entry_id: EntryId) -> int | None:
+        """Return the number of the last entry up to an id: 0 where that is before memory, None where it is to come."""
+        state = self.partitions[partition]
+        if entry_id <= state.floor:
+            return 0
+        if entry_id > state.last:
+            return None
+        at = bisect_right(state.chain, entry_id, key=lambda seq: self.entry(seq).position)
+        return state.chain[at - 1] if at else 0
+
     def locate(self, text: str) -> Found | Older | Ahead | Unknown:
         """
         Find where a cursor stands.

@@ -30,6 +30,7 @@ from gateway.fanout import Fanout
 from gateway.history import History
 from gateway.hub import Hub
 from gateway.log import Log
+from gateway.members import Members
 from gateway.metrics import Metrics
 from gateway.orders import Orders
 from gateway.plugin_loading import load
@@ -50,7 +51,7 @@ from gateway.store.stream import StreamReader
 from gateway.tls import Certificate
 from gateway.wire.v1 import DeflateWire, TextWire
 from publisher import Publisher
-from publisher.event import ACCESS, CLIENT_STATISTICS, CLIENTS, EXPLAIN
+from publisher.event import ACCESS, CLIENT_STATISTICS, CLIENTS, EXPLAIN, MEMBERS, UNREAD_COUNT
 from publisher.templates import Templates
 
 _log = structlog.get_logger()
@@ -108,6 +109,9 @@ def build(settings: Settings, redis: Redis) -> Parts:
         inbox=inbox(settings, redis),
     )
     services.commands = command_table(services)
+    services.members = Members(services, redis, partitions=settings.log.partitions, keep_s=settings.log.retention_s)
+    orders.add(MEMBERS, services.members.changed)
+    orders.add(UNREAD_COUNT, services.members.counted)
     if settings.handlers:
         services.plugins = Plugins(services, load(settings.handlers), timeout_s=settings.limits.handler_timeout_s)
         services.commands = services.plugins.commands(services.commands)

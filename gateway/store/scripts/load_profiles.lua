@@ -1,0 +1,25 @@
+-- Load what one partition knows of some users. Writes nothing.
+--
+-- KEYS[1] the log's stream   KEYS[2...] users' groups, then users' unread sets   ARGV[1] how many are the former
+--
+-- Returns {last id of the stream, {each user's groups and ids, alternating}, {each count, or -1}}.
+-- A key of a wrong type is that of nobody here, and must not keep the others' from being read.
+local last = '0-0'
+if redis.call('EXISTS', KEYS[1]) == 1 then
+  local info = redis.call('XINFO', 'STREAM', KEYS[1])
+  for i = 1, #info, 2 do
+    if info[i] == 'last-generated-id' then
+      last = info[i + 1]
+    end
+  end
+end
+local groups, counts = {}, {}
+for i = 2, 1 + tonumber(ARGV[1]) do
+  local found = redis.pcall('HGETALL', KEYS[i])
+  groups[#groups + 1] = found.err and {} or found
+end
+for i = 2 + tonumber(ARGV[1]), #KEYS do
+  local count = redis.pcall('ZCARD', KEYS[i])
+  counts[#counts + 1] = type(count) == 'number' and count or -1
+end
+return {last, groups, counts}
