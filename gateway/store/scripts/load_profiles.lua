@@ -13,13 +13,22 @@ if redis.call('EXISTS', KEYS[1]) == 1 then
     end
   end
 end
+local function ask(command, key, otherwise)
+  local found = redis.pcall(command, key)
+  if type(found) == 'table' and found.err then
+    if not string.find(found.err, 'WRONGTYPE', 1, true) then
+      error(found.err)
+    end
+    return otherwise
+  end
+  return found
+end
+
 local groups, counts = {}, {}
 for i = 2, 1 + tonumber(ARGV[1]) do
-  local found = redis.pcall('HGETALL', KEYS[i])
-  groups[#groups + 1] = found.err and {} or found
+  groups[#groups + 1] = ask('HGETALL', KEYS[i], {})
 end
 for i = 2 + tonumber(ARGV[1]), #KEYS do
-  local count = redis.pcall('ZCARD', KEYS[i])
-  counts[#counts + 1] = type(count) == 'number' and count or -1
+  counts[#counts + 1] = ask('ZCARD', KEYS[i], -1)
 end
 return {last, groups, counts}
