@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import secrets
 import time
+from collections import deque
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 import structlog
@@ -31,9 +33,20 @@ if TYPE_CHECKING:
 
 _log = structlog.get_logger()
 
+_LOST: Final = 5_000
 _MAX_IDLE: Final = 100_000
 _GROUP: Final = "group:"
 _USER: Final = "user:"
+
+
+@dataclass(frozen=True, slots=True)
+class Loss:
+    """An address that was taken from a connection: it had what came after `after`, up to `until` (sequence numbers)."""
+
+    client_id: str
+    address: str
+    after: int
+    until: int
 
 
 class Members:
@@ -42,6 +55,9 @@ class Members:
 
     Args:
         keep_s: How long a profile is kept after its user's last connection.
+
+    Attributes:
+        losses: The last addresses that were taken away, for `gateway explain`.
     """
 
     def __init__(self, services: Services, redis: Redis, *, partitions: int, keep_s: float) -> None:
@@ -53,6 +69,7 @@ class Members:
         self._waiting: dict[Profile, list[Connection]] = {}
         # Entered without their groups: the position after which they are owed what these have.
         self._owed: dict[Connection, str] = {}
+        self.losses: deque[Loss] = deque(maxlen=_LOST)
         self._gap = "unavailable"  # why groups could be found late, as a `resync` says it
 
     # What a connection calls.
@@ -145,7 +162,7 @@ class Members:
                 if action == "added":
                     self._services.hub.add(connection, _GROUP + group, entry.seq)
                 else:
-                    self._take_away(connection, _GROUP + group)
+                    self._take_away(connection, _GROUP + group, entry.seq)
 
     def counted(self, entry: Entry, data: dict[str, Any]) -> None:
         """Take note of an `unread_count` entry."""
@@ -184,7 +201,7 @@ class Members:
     def _catch_up(self, connection: Connection, profile: Profile, gained: list[str], lost: list[str]) -> None:
         """Let a connection that is here already have, and lose, what the load has shown."""
         for name in lost:
-            self._take_away(connection, _GROUP + name)
+            self._take_away(connection, _GROUP + name, self._services.log.head)
         start = self._owed.pop(connection, None)
         if start is not None and profile.unread is not None:
             self._tell_unread(connection, profile.unread)
@@ -209,13 +226,18 @@ class Members:
         data, now_ms = {UNREAD_COUNT: unread}, self._services.now_ms()
         connection.write(v1.server_frame(UNREAD_COUNT, data, message_id=secrets.token_hex(8), now_ms=now_ms))
 
-    def _take_away(self, connection: Connection, address: str) -> None:
-        """Take an address from a connection, and from what is due to it: nothing more arrives."""
+    def _take_away(self, connection: Connection, address: str, seq: int) -> None:
+        """Take an address from a connection at a place in the log, and from what is due to it: nothing more arrives."""
         services = self._services
+        after = connection.addresses.get(address)
+        if after is None:
+            return
+        until = min(seq, connection.written_up_to(services.log))
+        self.losses.append(Loss(connection.client_id, address, after, until))
         if connection.outbox:  # of this read: what came before can no longer be asked of the log
             services.fanout.write_whole(connection)
-        if services.hub.remove(connection, address):
-            connection.forgo(services.log)
+        services.hub.remove(connection, address)
+        connection.forgo(services.log)
 
     def _active(self, profile: Profile) -> list[Connection]:
         """Return the connections of a user that have entered."""
