@@ -1,7 +1,7 @@
 """
 The loader: gets users' profiles from Redis, many at a time.
 
-All who come within a millisecond go into one script, so a user costs a few µs and a task is shared by hundreds. When
+All who come within a few milliseconds go into one script, so a user costs a few µs and a task is shared by hundreds. When
 Redis does not answer, those who wait are told so after a while, and the loads are tried again until they succeed.
 Knows no connections.
 """
@@ -22,7 +22,7 @@ from gateway.store.profiles import load_profiles
 
 _log = structlog.get_logger()
 
-_GATHER_S: Final = 0.001
+_GATHER_S: Final = 0.004
 _BATCH: Final = 500
 _AT_A_TIME: Final = 2
 _PATIENCE_S: Final = 2.0
