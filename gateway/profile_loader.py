@@ -1,8 +1,8 @@
 """
 The loader: gets users' profiles from Redis, many at a time.
 
-All who come within a few milliseconds go into one script, so a user costs a few µs and a task is shared by hundreds. When
-Redis does not answer, those who wait are told so after a while, and the loads are tried again until they succeed.
+All who come within a few milliseconds go into one script, so a user costs a few µs and a task is shared by hundreds.
+When Redis does not answer, those who wait are told so after a while, and the loads are tried again until they succeed.
 Knows no connections.
 """
 
