@@ -255,7 +255,10 @@ class Log:
     def _index(self, segment: _Segment, last: int) -> None:
         """Add what a segment lacks, up to number `last`."""
         tenants = segment.tenants
-        for entry in self._entries[segment.until + 1 - self._offset : last + 1 - self._offset]:
+        first = max(
+            segment.until + 1, self.base
+        )  # what it lacked may be gone: an index below 0 would count from the end
+        for entry in self._entries[first - self._offset : last + 1 - self._offset]:
             if entry.options is not None and not entry.options.kept:
                 continue
             index = tenants.get(entry.tenant)

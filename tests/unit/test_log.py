@@ -485,6 +485,17 @@ def test_an_empty_log_has_nothing_of_an_address() -> None:
     assert list(log.newest_first("default", "all")) == []
 
 
+def test_what_left_memory_between_two_looks_is_not_taken_from_the_other_end() -> None:
+    log = log_of(max_entries=5)
+    source = Source()
+    log.extend([source.entry() for _ in range(5)], 0)
+    assert log.due("default", {"all": 0}, 0) == [1, 2, 3, 4, 5]
+    with mock.patch("gateway.log._COMPACT_AFTER", 0):
+        log.extend([source.entry() for _ in range(3)], 0)
+        log.extend([source.entry() for _ in range(5)], 0)
+    assert log.due("default", {"all": 0}, 0) == [9, 10, 11, 12, 13]
+
+
 # Where an id stands
 
 
