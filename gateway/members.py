@@ -26,7 +26,7 @@ from gateway.resume import replay_address
 from gateway.session import State
 from gateway.wire import v1
 from publisher import is_name
-from publisher.event import UNREAD_COUNT
+from publisher.notification import UNREAD_COUNT
 
 if TYPE_CHECKING:
     from gateway.services import Services

@@ -51,7 +51,8 @@ from gateway.store.stream import StreamReader
 from gateway.tls import Certificate
 from gateway.wire.v1 import DeflateWire, TextWire
 from publisher import Publisher
-from publisher.event import ACCESS, CLIENT_STATISTICS, CLIENTS, EXPLAIN, MEMBERS, UNREAD_COUNT
+from publisher.event import ACCESS, CLIENT_STATISTICS, CLIENTS, EXPLAIN, MEMBERS
+from publisher.notification import UNREAD_COUNT
 from publisher.templates import Templates
 
 _log = structlog.get_logger()
@@ -90,7 +91,6 @@ def build(settings: Settings, redis: Redis) -> Parts:
     orders = Orders(hub, revocations, max_token_lifetime_s=lifetime_s, on_poison=on_poison)
     fanout = Fanout(log, hub, obey=orders.obey)
     chat = _chat(settings, redis, log)
-    orders.add(MESSAGE_RECALLED, chat.recalls.obey)
     tasks = Tasks()
     services = Services(
         instance_id=settings.instance_id,
@@ -110,11 +110,11 @@ def build(settings: Settings, redis: Redis) -> Parts:
     )
     services.commands = command_table(services)
     services.members = Members(services, redis, partitions=settings.log.partitions, keep_s=settings.log.retention_s)
-    orders.add(MEMBERS, services.members.changed)
-    orders.add(UNREAD_COUNT, services.members.counted)
     if settings.handlers:
         services.plugins = Plugins(services, load(settings.handlers), timeout_s=settings.limits.handler_timeout_s)
         services.commands = services.plugins.commands(services.commands)
+    orders.add(MEMBERS, services.members.changed)
+    orders.add(UNREAD_COUNT, services.members.counted)
     _add_questions(services, orders, Respondent(redis, settings.instance_id, tasks))
     rules = address_rules(settings)
     access = Access(rules, services, redis)

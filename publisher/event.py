@@ -56,9 +56,6 @@ CLIENT_STATISTICS: Final = "client_statistics"
 ACCESS: Final = "access"
 MEMBERS: Final = "members"
 
-# Names of state events.
-UNREAD_COUNT: Final = "unread_count"
-
 MAX_EVENT_BYTES: Final = 256 * 1024
 MAX_NAME_LENGTH: Final = 128
 MAX_KEY_LENGTH: Final = 256

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from publisher import Cursor, Publisher, keys, make_event
-from publisher.event import KIND_STATE, UNREAD_COUNT
+from publisher.event import KIND_STATE
+from publisher.notification import UNREAD_COUNT
 from tests.integration.gateway.raw_socket import raw_socket
 from tests.support.clients import Client, Way, connected, opened, settled
 from tests.support.gateway import PRODUCTION_POLICY, RunningGateway, running_gateway
@@ -413,6 +414,26 @@ async def test_welcome_says_how_much_is_unread(
         assert (await one.next(UNREAD_COUNT)).data == {"unread_count": 7}
         async with connected(gateway, "42") as two:
             assert two.welcome["unread_count"] == 7
+
+
+async def test_welcome_counts_what_was_notified_and_read_meanwhile_on_every_instance(
+    gateway: RunningGateway, other: RunningGateway, tide: Publisher
+) -> None:
+    async with connected(gateway, "42") as known:
+        assert known.welcome["unread_count"] == 0
+        ids = [await tide.notify("42", title="one"), await tide.notify("42", title="two")]
+        await known.until(lambda: [frame.data for frame in known.of_type(UNREAD_COUNT)][-1:] == [{UNREAD_COUNT: 2}])
+    for instance in (gateway, other):  # one knows it from the log, the other asks
+        async with connected(instance, "42") as back:
+            assert back.welcome["unread_count"] == 2
+    async with connected(other, "42") as reader:
+        await reader.send("mark_read", {"notification_ids": ids[:1]})
+        await settled(tide, reader)
+    async with connected(gateway, "x") as witness:
+        await settled(tide, witness)
+    for instance in (gateway, other):
+        async with connected(instance, "42") as back:
+            assert back.welcome["unread_count"] == 1
 
 
 # What it costs.
