@@ -91,6 +91,7 @@ def build(settings: Settings, redis: Redis) -> Parts:
     orders = Orders(hub, revocations, max_token_lifetime_s=lifetime_s, on_poison=on_poison)
     fanout = Fanout(log, hub, obey=orders.obey)
     chat = _chat(settings, redis, log)
+    orders.add(MESSAGE_RECALLED, chat.recalls.obey)
     tasks = Tasks()
     services = Services(
         instance_id=settings.instance_id,
