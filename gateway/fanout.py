@@ -41,7 +41,7 @@ class Fanout:
         self._hub = hub
         self._obey = obey
         self._touched: list[Subscriber] = []
-        self._count = log.outcomes.delivered.add_each
+        self._by_name = log.outcomes.delivered
         self._noted: list[_Noted] = []
         self._at: int | None = None
         self.delivered = 0
@@ -87,7 +87,7 @@ class Fanout:
                 written += 1
             if written:
                 self.delivered += written * len(part)
-                self._count(part, written)
+                self._by_name.add_each(part, written)
 
     def _gather(self, batch: list[Entry], now_ms: int) -> None:
         """Put each run's frames into its receivers' outboxes."""
@@ -154,7 +154,12 @@ class Fanout:
             gathered += 1
         if gathered:
             self.delivered += gathered * len(run)
-            self._count(run, gathered)
+            counts = self._by_name.counts
+            for entry in run:
+                if entry.event in counts:
+                    counts[entry.event] += gathered
+                else:
+                    self._by_name.add(entry.event, gathered)
 
     def _flush(self, before: int, now_ms: int) -> None:
         """Write the outboxes. What is too much for one write is what a lagging socket has: let it catch up."""

@@ -34,23 +34,26 @@ class ByName:
     """
     Counts by event name. Names are the producers' to choose, so the first `MAX_NAMES` count on their own, and the rest
     together as `OTHER`.
+
+    Attributes:
+        counts: By name. Who is in a hurry adds to it himself, and calls `add` for a name that is not in it.
     """
 
-    __slots__ = ("_counts",)
+    __slots__ = ("counts",)
 
     def __init__(self) -> None:
-        self._counts: dict[bytes, int] = {}
+        self.counts: dict[bytes, int] = {}
 
     def add(self, name: bytes, count: int) -> None:
         """Count an event."""
         try:
-            self._counts[name] += count
+            self.counts[name] += count
         except KeyError:
             self._add_new(name, count)
 
     def add_each(self, entries: Iterable[Entry], count: int) -> None:
         """Count several, each as often."""
-        counts = self._counts
+        counts = self.counts
         for entry in entries:
             try:
                 counts[entry.event] += count
@@ -58,13 +61,13 @@ class ByName:
                 self._add_new(entry.event, count)
 
     def _add_new(self, name: bytes, count: int) -> None:
-        if len(self._counts) >= MAX_NAMES:
+        if len(self.counts) >= MAX_NAMES:
             name = OTHER
-        self._counts[name] = self._counts.get(name, 0) + count
+        self.counts[name] = self.counts.get(name, 0) + count
 
     def named(self) -> dict[str, int]:
         """Return the counts."""
-        return {name.decode("utf-8", "replace"): count for name, count in self._counts.items()}
+        return {name.decode("utf-8", "replace"): count for name, count in self.counts.items()}
 
 
 class Outcomes:
