@@ -19,6 +19,7 @@ from gateway import session
 from gateway.close_codes import CloseCode
 from gateway.entry import Entry
 from gateway.errors import AuthError, CommandError
+from gateway.filters import Filter
 from gateway.identity import Identity
 from gateway.limits import TokenBucket
 from gateway.log import Ahead, Found, Older
@@ -299,9 +300,12 @@ class Connection(Subscriber):
 
     # Addresses.
 
-    def join(self, address: str, since: str | None) -> v1.Reply:
+    def join(self, address: str, since: str | None, wanted: Filter | None = None) -> v1.Reply:
         """
         Add an address; with `since`, a cursor, also what it has had after it.
+
+        Args:
+            wanted: What is wanted of it, from now on; None: everything.
 
         Raises:
             CommandError: 400 for a malformed cursor, 409 when the connection has too many addresses.
@@ -315,6 +319,7 @@ class Connection(Subscriber):
         except ValueError:
             raise CommandError(400, "since: not a cursor") from None
         services.hub.add(self, address, services.fanout.position)
+        services.hub.refilter(self, address, wanted)
         if since is None:
             return v1.ack(cursor=self.cursor())
         until = services.log.positions_at(self.addresses[address])

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from gateway.commands import chat, history, membership, reading, recall, session
+from gateway.commands import chat, membership, receipts, session
 from gateway.services import CommandFunction, Services
 
 
@@ -23,5 +24,6 @@ def command_table(services: Services) -> Mapping[str, CommandFunction]:
         recall.commands,
         history.commands,
         reading.commands,
+        receipts.commands,
     )
     return {name: function for family in families for name, function in family(services).items()}

@@ -24,21 +24,24 @@ def commands(services: Services) -> Mapping[str, CommandFunction]:
     return {
         "join_group": _joining(services, "group", "group_id", Action.JOIN_GROUP),
         "leave_group": _leaving("group", "group_id"),
-        "subscribe": _joining(services, "topic", "topic", Action.SUBSCRIBE),
+        "subscribe": _joining(services, "topic", "topic", Action.SUBSCRIBE, filtered=True),
         "unsubscribe": _leaving("topic", "topic"),
         "add_tag": _joining(services, "tag", "tag", Action.ADD_TAG),
         "remove_tag": _leaving("tag", "tag"),
     }
 
 
-def _joining(services: Services, kind: str, field: str, action: Action) -> CommandFunction:
+def _joining(
+    services: Services, kind: str, field: str, action: Action, *, filtered: bool = False
+) -> CommandFunction:
     def join(connection: Connection, _message_id: str | None, data: Any) -> Reply:
         name = arguments.name(data, field)
         since = arguments.cursor(data, "since")
+        wanted = arguments.event_filter(data, "filter") if filtered else None
         identity = connection.identity
         if identity is None or not services.policy.allows(identity, action, name):
             raise CommandError(403, f"the policy does not let you {action.value} {name!r:.80}")
-        return connection.join(f"{kind}:{name}", since)
+        return connection.join(f"{kind}:{name}", since, wanted)
 
     return join
 
