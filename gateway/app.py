@@ -138,6 +138,8 @@ class Application:
         keeper = TemplateKeeper(redis, templates(settings).definitions)
         await keeper.keep()  # once before anybody is let in
         self._run("templates", keeper.run())
+        self._run("receipts", self.parts.reports.run())
+        stack.push_async_callback(self.parts.reports.flush)  # once no socket is left to be written to
 
     async def _warmed(self, consumer: Consumer) -> None:
         """

@@ -57,7 +57,7 @@ class Hub:
             self._observe(subscriber, address, True)
 
     def refilter(self, subscriber: Subscriber, address: str, wanted: Filter | None) -> None:
-        """From now on, select `subscriber` for what `wanted` lets pass of an address that it has; None: for all of it."""
+        """Select `subscriber`, from now on, for what `wanted` lets pass of an address that it has; None: for all."""
         if subscriber.filters.get(address) is wanted:
             return
         self._withdraw(subscriber, address)

@@ -290,7 +290,7 @@ class Log:
         """
         Return the entries of `seqs` in order, without those that this receiver must not or need not see.
 
-        Dropped: excluded ones, expired ones, `low` ones while `lagging`, and those that are not `wants`, if it is given.
+        Dropped: excluded ones, expired ones, `low` ones while `lagging`, and those that it does not want.
         """
         optional = self._optional
         offset = self._offset

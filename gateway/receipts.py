@@ -145,7 +145,7 @@ class Receipts:
         return self._receipts.get((partition, entry_id))
 
     def acked(self, receipt: Receipt, client_id: str, addresses: Iterable[str]) -> bool:
-        """Count a client's acknowledgement, for the addresses by which it had the event; tell whether it is its first."""
+        """Count a client's acknowledgement for the addresses by which it had the event; tell whether it is new."""
         if client_id in receipt.acked_by:
             return False
         receipt.acked_by.add(client_id)

@@ -35,6 +35,7 @@ from gateway.projector import BLOCK_S, Projector
 from gateway.questions import Respondent
 from gateway.recalls import MESSAGE_RECALLED, Recalls
 from gateway.recovery import Recovery
+from gateway.reports import Reports
 from gateway.revocations import Revocations
 from gateway.server import ServerOptions
 from gateway.services import ConnectionLimits, Services, Tasks
@@ -60,6 +61,7 @@ class Parts:
     services: Services
     consumers: list[Consumer]
     text_wire: TextWire
+    reports: Reports
 
 
 def build(settings: Settings, redis: Redis) -> Parts:
@@ -137,6 +139,8 @@ def _consumers(
         )
         for partition in range(settings.log.partitions)
     ]
+    reports = Reports(redis, log.outcomes.receipts, settings.instance_id, retention_s=settings.log.retention_s)
+    return Parts(services, consumers, TextWire(lambda number: log.partitions[number].epoch, on_poison), reports)
 
 
 def server_options(settings: Settings, parts: Parts, unready: Callable[[], list[str]]) -> ServerOptions:

@@ -16,6 +16,7 @@ from publisher.errors import PublishError, PublishIncomplete, PublishUnavailable
 from publisher.event import Event, EventOptions, EventSpec, make_event
 from publisher.location import redis_url
 from publisher.notification import Notifications, make_notifications
+from publisher.receipt import Receipt, Target
 
 __all__ = [
     "Cursor",
@@ -28,6 +29,8 @@ __all__ = [
     "PublishUnavailable",
     "PublishUnknown",
     "Publisher",
+    "Receipt",
+    "Target",
     "is_address",
     "is_name",
     "is_tenant",

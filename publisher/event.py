@@ -252,7 +252,9 @@ def _receipt_mark(receipt: bool, addresses: tuple[str, ...]) -> bytes:
     if receipt is not True:
         raise PublishError(f"receipt is {receipt!r:.40}: use True or False")
     if len(addresses) > MAX_RECEIPT_ADDRESSES:
-        raise PublishError(f"a receipt is for at most {MAX_RECEIPT_ADDRESSES} addresses: this event has {len(addresses)}")
+        raise PublishError(
+            f"a receipt is for at most {MAX_RECEIPT_ADDRESSES} addresses: this event has {len(addresses)}"
+        )
     return b"1"
 
 

@@ -20,7 +20,7 @@ from publisher.blocking_link import open_link
 from publisher.command import Command, CommandBuilder
 from publisher.control import CLOSE_KICKED, WEEK_S, make_kick, make_revocation
 from publisher.delivery import Request, delivery, ids_of
-from publisher.errors import PublishError
+from publisher.errors import PublishError, PublishUnavailable, PublishUnknown
 from publisher.event import (
     KIND_EVENT,
     MAX_EVENT_BYTES,
@@ -34,6 +34,7 @@ from publisher.failure import REDIS_ERRORS, describe
 from publisher.notification import NotificationOptions, make_notifications
 from publisher.options import MAX_BATCH, Options
 from publisher.templates import NO_DATA, Params, TemplateBook, filled, is_templated, said
+from publisher.receipt import Receipt, query, receipt_of
 
 
 class Publisher:
@@ -166,6 +167,13 @@ class Publisher:
 
     def _filled(self, spec: Mapping[str, Any]) -> Mapping[str, Any]:
         return filled(spec, self.render(spec["template"], spec.get("params")))
+    def receipt(self, event_id: str) -> Receipt | None:
+        """Return what became of an event with a receipt, or None. See `publisher.Publisher.receipt`."""
+        try:
+            text = self._send(query(event_id, self._options.partitions))
+        except (PublishUnavailable, PublishUnknown):  # which speak of an event that would be stored
+            raise PublishUnavailable("Redis does not answer now: ask again") from None
+        return receipt_of(event_id, text)
 
     def _send(self, command: Command) -> str:
         return ids_of(self._send_all([command]))[0]

@@ -31,9 +31,7 @@ def commands(services: Services) -> Mapping[str, CommandFunction]:
     }
 
 
-def _joining(
-    services: Services, kind: str, field: str, action: Action, *, filtered: bool = False
-) -> CommandFunction:
+def _joining(services: Services, kind: str, field: str, action: Action, *, filtered: bool = False) -> CommandFunction:
     def join(connection: Connection, _message_id: str | None, data: Any) -> Reply:
         name = arguments.name(data, field)
         since = arguments.cursor(data, "since")

@@ -1,8 +1,8 @@
 """
 The command `ack`: a client says that it has an event.
 
-Counted where the event's publisher asked for a receipt, and the event was for this client; else it is in vain, which the
-client, who cannot know of receipts, is not blamed for.
+Counted where the event's publisher asked for a receipt, and the event was for this client; else it is in vain, which
+the client, who cannot know of receipts, is not blamed for.
 """
 
 from __future__ import annotations

@@ -16,6 +16,7 @@ from publisher.keys import (
     stream,
     templates,
 )
+from publisher.keys import GROUP_PREFIX, PREFIX, epoch, receipt, revocations, stream
 
 __all__ = [
     "GROUP_PREFIX",
@@ -29,12 +30,12 @@ __all__ = [
     "inbox_pattern",
     "inbox_work",
     "instance",
+    "receipt",
     "revocations",
     "stream",
     "templates",
 ]
 
-GROUP_PREFIX = "gw:"
 INSTANCE_PREFIX = f"{PREFIX}instance:"
 
 

@@ -57,9 +57,7 @@ class HubBehaves(RuleBasedStateMachine):
 
     @rule(tenant=st.sampled_from([*TENANTS, "nobody"]), to=SOME_ADDRESSES, exclude=SOME_ADDRESSES)
     def match(self, tenant: str, to: list[str], exclude: list[str]) -> None:
-        selected = {
-            s for s, address in self.pairs.keys() - self.filters.keys() if s.tenant == tenant and address in to
-        }
+        selected = {s for s, address in self.pairs.keys() - self.filters.keys() if s.tenant == tenant and address in to}
         excluded = {s for s, address in self.pairs if address in exclude}
         matched = self.hub.match(tenant, to, exclude)
         assert len(matched) == len(set(matched))
