@@ -171,15 +171,17 @@ class Fanout:
             single = len(outbox) == 1
             chunk = outbox[0] if single else b"".join(outbox)
             outbox.clear()
-            if receiver.lagging:  # an order in this read closed or reset it
-                passed_by.add(receiver)
+            if receiver.lagging:  # an order in this read closed it, which has written the outbox, or reset it
+                if chunk:
+                    passed_by.add(receiver)
                 continue
             fits = single or len(chunk) <= MAX_WRITE_BYTES
             if fits or before < log.base - 1:  # the read was larger than memory: nobody could catch up
                 receiver.write(chunk)
             else:
-                passed_by.add(receiver)  # it counts for itself what it is written
+                passed_by.add(receiver)
                 receiver.lag_from(before)
+                receiver.counted_to = log.head
                 receiver.catch_up(log, now_ms)
         self._touched.clear()
         if self._noted:

@@ -94,10 +94,12 @@ class Outcomes:
 
     def wrote(self, entries: Sequence[Entry], receiver: Subscriber, sieve: Sieve) -> None:
         """Count what a receiver was written that lags."""
-        self.caught_up += len(entries)
-        self.delivered.add_each(entries, 1)
         if self.receipts:
             self.receipts.wrote(entries, receiver, sieve)
+        if receiver.counted_to:
+            entries = [entry for entry in entries if entry.seq > receiver.counted_to]
+        self.caught_up += len(entries)
+        self.delivered.add_each(entries, 1)
 
     def drop(self, entry: Entry, reason: str, receivers: int = 1) -> None:
         """Count that so many receivers go without an entry."""

@@ -60,6 +60,7 @@ class Subscriber:
         lagging: The fan-out passes it by.
         paused: The transport takes nothing at the moment.
         held: The fetches of something older that are under way: what is due comes after the last of them.
+        counted_to: While lagging: up to here the fan-out has counted as delivered what it left to `catch_up` to write.
         position: While lagging: up to here everything was written, or stands in the backlog.
         fell_out: While lagging, entries fell out of memory before they were written.
     """
@@ -71,6 +72,7 @@ class Subscriber:
         "_seen",
         "_written",
         "addresses",
+        "counted_to",
         "fell_out",
         "filters",
         "held",
@@ -93,6 +95,7 @@ class Subscriber:
         self.paused = False
         self.held: tuple[Hold, ...] = ()  # nearly always empty, and the empty tuple costs nothing
         self.fell_out = False
+        self.counted_to = 0
         self.position = 0
         self.outbox: list[bytes] = []  # what the current read of the log brought; the fan-out's
         self._backlog: list[int] = []
@@ -206,6 +209,7 @@ class Subscriber:
                     return
                 if not self._backlog:
                     self.lagging = False
+                    self.counted_to = 0
                     self._judges = bool(self.filters)
                     return
             if self._backlog[self._written] < log.base:
