@@ -16,11 +16,13 @@ from typing import Any, Final
 import structlog
 
 from gateway.errors import ConfigError
+from gateway.exposition import Exposition
 from gateway.http_wiring import http_server, http_socket
 from gateway.metrics import Metrics
 from gateway.revocations import Revocations
 from gateway.services import Tasks
 from gateway.settings import Settings
+from gateway.statistics import statistics
 from gateway.store.connection import REDIS_ERRORS, connect
 from gateway.store.revocations import load_revocations
 from gateway.template_keeper import TemplateKeeper
@@ -99,6 +101,7 @@ class ApiApplication:
             metrics=self._metrics,
             unready=self.unready,
             facts=self.facts,
+            exposition=Exposition(self._metrics, version=VERSION, instance=settings.instance_id),
         )
         stack.push_async_callback(server.stop)
         self.port = await server.start(http_socket(settings), self._run)
@@ -127,7 +130,8 @@ class ApiApplication:
 
     def facts(self) -> dict[str, Any]:
         """Return the counts of this process."""
-        return {"version": VERSION, "started_at": self._started_at, **self._metrics.counts()}
+        counts = self._metrics.counts()
+        return {"version": VERSION, "started_at": self._started_at, **counts, "statistics": statistics(self._metrics)}
 
     def unready(self) -> list[str]:
         """Return what keeps the API from being ready; nothing when it is."""

@@ -19,11 +19,13 @@ from redis.asyncio import Redis
 
 from gateway.consumer import Consumer
 from gateway.errors import ConfigError
+from gateway.exposition import Exposition
 from gateway.http.server import HttpServer
 from gateway.http_wiring import http_server, http_socket
 from gateway.janitor import Janitor
 from gateway.server import Server
 from gateway.settings import Listen, Settings
+from gateway.statistics import Statistics, packed, statistics
 from gateway.store.connection import REDIS_ERRORS, connect, eviction_policy
 from gateway.store.leases import Lease
 from gateway.store.revocations import load_revocations
@@ -188,6 +190,13 @@ class Application:
             metrics=services.metrics,
             unready=self.unready,
             facts=self._counts,
+            exposition=Exposition(
+                services.metrics,
+                version=VERSION,
+                instance=self._settings.instance_id,
+                services=services,
+                consumers=self.parts.consumers,
+            ),
         )
 
     def _janitor(self, redis: Redis, lease: Lease) -> Janitor:
@@ -219,13 +228,19 @@ class Application:
             "started_at": self._started_at,
             "connections": len(services.connections),
             "events": services.metrics.events,
-            "deliveries": services.fanout.delivered,
+            "deliveries": services.fanout.delivered + services.log.outcomes.caught_up,
             "memory_entries": len(services.log),
+            "statistics": packed(self._statistics()),
         }
+
+    def _statistics(self) -> Statistics:
+        services = self.parts.services
+        return statistics(services.metrics, services.log.outcomes, services.fanout.delivered)
 
     def _counts(self) -> dict[str, Any]:
         """Return what /stats says of this instance."""
-        return {"id": self._settings.instance_id, **self._facts(), **self.parts.services.metrics.counts()}
+        counts = self.parts.services.metrics.counts()
+        return {"id": self._settings.instance_id, **self._facts(), **counts, "statistics": self._statistics()}
 
     def unready(self) -> list[str]:
         """Return what keeps the gateway from being ready; nothing when it is."""

@@ -54,12 +54,14 @@ class Health:
         problem: What keeps it from reading, or None.
         progress_at: Monotonic time (s) of the last successful read.
         looked_at: Monotonic time (s) of the last comparison with the stream.
+        lag: How many entries the stream had then that were not read yet.
     """
 
     warm: bool = False
     problem: str | None = None
     progress_at: float = 0.0
     looked_at: float = 0.0
+    lag: int = 0
 
 
 class Consumer:
@@ -257,6 +259,7 @@ class Consumer:
             missing, position, count = -1, state.last, state.added
         else:
             missing = self._continuity.looked(state, last)
+            self.health.lag = max(0, state.added - self._continuity.count)
             position, count = self._resumption(state)
         await self._judge(missing, state.epoch, position, count)
 

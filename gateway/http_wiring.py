@@ -14,11 +14,13 @@ from redis.asyncio import Redis
 
 from gateway.auth import Authenticator
 from gateway.errors import ConfigError
+from gateway.exposition import MEDIA_TYPE, Exposition
 from gateway.http.api import make_api
 from gateway.http.callers import ApiKey, Callers
 from gateway.http.context import ANSWER_WITHIN_S, Context
 from gateway.http.docs_routes import DOCS_PATHS
 from gateway.http.gate import Gate, GateOptions
+from gateway.http.metrics_routes import METRICS_PATH, behind_gate, in_the_open
 from gateway.http.operation_routes import HEALTH_PATH
 from gateway.http.server import HttpServer
 from gateway.metrics import Metrics
@@ -34,6 +36,8 @@ from publisher import Publisher
 from publisher.control import WEEK_S
 from publisher.event import MAX_EVENT_BYTES
 
+_METRICS = {"off": None, "credential": behind_gate, "open": in_the_open}
+
 
 def http_server(
     settings: Settings,
@@ -45,6 +49,7 @@ def http_server(
     metrics: Metrics,
     unready: Callable[[], list[str]],
     facts: Callable[[], Mapping[str, Any]],
+    exposition: Exposition,
 ) -> HttpServer:
     """Return the HTTP API's server."""
     http = settings.http
@@ -66,13 +71,14 @@ def http_server(
         asks=asks,
         timeout_s=settings.redis.timeout_s,
         inbox=inbox(settings, redis),
+        metrics_text=lambda: (exposition.text(), MEDIA_TYPE),
     )
     keys = [ApiKey(key.name, key.hash, key.tenant) for key in http.api_keys]
     gate = Gate(
-        make_api(context, docs=settings.http_docs, version=VERSION),
+        make_api(context, docs=settings.http_docs, version=VERSION, metrics=_METRICS[http.metrics]),
         Callers(authenticator, revocations, keys, metrics),
         GateOptions(
-            open_paths=frozenset({HEALTH_PATH}) | (DOCS_PATHS if settings.http_docs else frozenset()),
+            open_paths=_open_paths(settings),
             max_body_bytes=http.max_body_bytes,
             body_timeout_s=http.body_timeout_s,
             max_requests=http.connections,
@@ -82,6 +88,12 @@ def http_server(
         metrics,
     )
     return HttpServer(gate, max_connections=http.connections, backlog=settings.listen.backlog)
+
+
+def _open_paths(settings: Settings) -> frozenset[str]:
+    docs = DOCS_PATHS if settings.http_docs else frozenset()
+    metrics = {METRICS_PATH} if settings.http.metrics == "open" else frozenset()
+    return frozenset({HEALTH_PATH}) | docs | metrics
 
 
 def http_socket(settings: Settings) -> socket.socket:

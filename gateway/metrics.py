@@ -10,6 +10,8 @@ from collections import Counter
 from dataclasses import dataclass, field, fields
 from typing import Any
 
+from gateway.outcomes import MAX_NAMES, OTHER
+
 
 @dataclass(slots=True)
 class Metrics:
@@ -32,6 +34,7 @@ class Metrics:
         http_published: Events that came in by it.
         notifications: Notifications that this instance wrote into inboxes, one for each user.
         handler_failures: Calls of plug-in handlers that raised something or took too long.
+        accepted: The same by event name, as far as there is room for names.
     """
 
     events: int = 0
@@ -49,6 +52,12 @@ class Metrics:
     http_published: int = 0
     notifications: int = 0
     handler_failures: int = 0
+    accepted: Counter[str] = field(default_factory=Counter)
+
+    def count_accepted(self, event: str, count: int = 1) -> None:
+        """Count events that came in by the HTTP API."""
+        self.http_published += count
+        self.accepted[event if event in self.accepted or len(self.accepted) < MAX_NAMES else OTHER.decode()] += count
 
     def counts(self) -> dict[str, int | dict[Any, int]]:
         """Return all of them by name."""

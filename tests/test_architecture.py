@@ -44,6 +44,7 @@ LAYERS = {
     "gateway.auth": 2,
     "gateway.handlers": 2,
     "gateway.metrics": 2,
+    "gateway.statistics": 2,
     "gateway.store": 2,
     # L3 services
     "gateway.backfill": 3,
@@ -54,6 +55,7 @@ LAYERS = {
     "gateway.consumer": 3,
     "gateway.explain": 3,
     "gateway.history": 3,
+    "gateway.exposition": 3,
     "gateway.janitor": 3,
     "gateway.orders": 3,
     "gateway.projector": 3,

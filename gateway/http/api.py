@@ -15,6 +15,10 @@ from gateway.http import (
     notification_routes,
     operation_routes,
     push_routes,
+    docs_routes,
+    operation_routes,
+    push_routes,
+    receipt_routes,
     user_routes,
 )
 from gateway.http.answers import ProblemJson
@@ -29,6 +33,7 @@ _ROUTERS: Final[tuple[APIRouter, ...]] = (
     client_routes.router,
     user_routes.router,
     history_routes.router,
+    receipt_routes.router,
     operation_routes.router,
 )
 
@@ -44,8 +49,13 @@ What fails is answered with problem JSON (RFC 9457).
 """
 
 
-def make_api(context: Context, *, docs: bool, version: str) -> ASGIApp:
-    """Return the API, without its gate."""
+def make_api(context: Context, *, docs: bool, version: str, metrics: APIRouter | None = None) -> ASGIApp:
+    """
+    Return the API, without its gate.
+
+    Args:
+        metrics: The route of the metrics, if there is to be one.
+    """
     app = FastAPI(
         title="Tidegate",
         version=version,
@@ -66,7 +76,7 @@ def make_api(context: Context, *, docs: bool, version: str) -> ASGIApp:
     )
     app.state.context = context
     add_handlers(app)
-    for router in _ROUTERS:
+    for router in (*_ROUTERS, *([metrics] if metrics is not None else [])):
         app.include_router(router)
     if docs:
         docs_routes.add_docs(app, describe(app))

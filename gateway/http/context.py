@@ -38,6 +38,7 @@ class Context:
         asks: Asks the live instances something, given the question, its data, the tenant, and whom to wait for.
         timeout_s: Longest wait for Redis.
         inbox: The inboxes; None where notifications are not kept.
+        metrics_text: Returns what Prometheus reads, and its media type.
     """
 
     publisher: Publisher
@@ -52,6 +53,7 @@ class Context:
     asks: Callable[[str, Mapping[str, Any], str, Iterable[str] | None], Awaitable[Answers]]
     timeout_s: float
     inbox: Inbox | None = None
+    metrics_text: Callable[[], tuple[bytes, str]]
 
     async def live_instances(self) -> Leases:
         """Return every live instance's id with what it says of itself. Raises errors of redis-py, TimeoutError too."""

@@ -11,6 +11,7 @@ from gateway.http.answers import AUTH_PROBLEMS, Cluster, Health, Ready, Stats, p
 from gateway.http.callers import Pushing
 from gateway.http.context import InContext
 from gateway.http.problems import later
+from gateway.statistics import summed, unpacked
 from publisher.failure import REDIS_ERRORS
 
 HEALTH_PATH: Final = "/health"
@@ -47,10 +48,16 @@ async def stats(_caller: Pushing, context: InContext) -> Stats:
         raise later("Redis does not answer", 1) from None
     instances = [_instance(name, leases[name]) for name in sorted(leases)]
     connections = sum(instance.get("connections", 0) for instance in instances)
-    return Stats(instance=dict(context.facts()), cluster=Cluster(connections=connections, instances=instances))
+    mine = dict(context.facts())
+    stated = [each["statistics"] for each in instances if "statistics" in each and each["id"] != mine.get("id")]
+    total = dict(summed([mine["statistics"], *stated]))  # its own are of now, and an API alone has no lease
+    return Stats(instance=mine, cluster=Cluster(connections=connections, instances=instances, statistics=total))
 
 
 def _instance(name: str, facts: Mapping[str, str]) -> dict[str, Any]:
     """Return what a lease says; its token is the instance's own."""
     stated: dict[str, Any] = {key: value for key, value in facts.items() if key != "token"}
+    statistics = unpacked(stated.pop("statistics", None))
+    if statistics is not None:
+        stated["statistics"] = statistics
     return {"id": name, **stated, **{key: int(facts[key]) for key in _COUNTS if facts.get(key, "").isdigit()}}

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field
 
 from gateway.settings.section import Seconds, Section
 from publisher.address import DEFAULT_TENANT
@@ -43,6 +43,11 @@ def _distinct(keys: tuple[ApiKey, ...]) -> tuple[ApiKey, ...]:
     return keys
 
 
+def _off(value: Any) -> Any:
+    """Take YAML's word for false, which `off` is."""
+    return "off" if value is False else value
+
+
 class Http(Section):
     """The HTTP API."""
 
@@ -51,6 +56,10 @@ class Http(Section):
     port: int = Field(8890, ge=0, le=65535, description="TCP port of the HTTP API.")
     docs: bool | None = Field(
         None, description="Serve `/docs` and `/openapi.json`, to everybody. Default: in dev mode only."
+    )
+    metrics: Annotated[Literal["off", "credential", "open"], BeforeValidator(_off)] = Field(
+        "credential",
+        description="Serve `/metrics`: to nobody, to callers who may push, or to everybody; in dev mode to everybody.",
     )
     api_keys: Annotated[tuple[ApiKey, ...], AfterValidator(_distinct)] = Field(
         (), description="Keys of services, which may push to one tenant each. A JWT with the scope `push` may as well."

@@ -37,7 +37,8 @@ def same(one: Any, other: Any) -> bool:
 )
 def test_all_conditions_have_to_hold(wanted: dict[str, Any], fields: dict[str, Any]) -> None:
     expected = all(
-        name in fields and any(same(fields[name], value) for value in (values if isinstance(values, list) else [values]))
+        name in fields
+        and any(same(fields[name], value) for value in (values if isinstance(values, list) else [values]))
         for name, values in wanted.items()
     )
     assert a_filter(wanted).passes(fields) is expected

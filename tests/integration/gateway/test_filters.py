@@ -90,9 +90,7 @@ async def test_subscribing_again_replaces_the_filter_and_unsubscribing_ends_it(
         assert numbers(ann) == [0, 3, 4, 5, 6, 8, 9, 12, 13]
 
 
-async def test_what_was_missed_is_filtered_too(
-    gateway: RunningGateway, other: RunningGateway, tide: Publisher
-) -> None:
+async def test_what_was_missed_is_filtered_too(gateway: RunningGateway, other: RunningGateway, tide: Publisher) -> None:
     async with connected(gateway, "ann") as ann:
         await subscribe(ann, EU)
         cursor = ann.cursor
