@@ -120,6 +120,7 @@ def test_the_page_names_the_other_routes():
     text = (ROOT / PAGE).read_text()
     users = ("/users/42/kick", "/users/42/revoke", "/clients/", "/tokens/", "/message/clients")
     for path in (*users, "/health", "/ready", "/stats", "/history"):
+    for path in ("/users/42/kick", "/users/42/revoke", "/clients/", "/tokens/", "/receipts/", "/health", "/ready", "/stats", "/metrics"):
         assert path in text
 
 
