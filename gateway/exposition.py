@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 MEDIA_TYPE: Final = CONTENT_TYPE_LATEST
 
-_STATES: Final = (State.HANDSHAKE, State.WAITING, State.ACTIVE, State.CLOSING)
+_STATES: Final = (State.HANDSHAKE, State.WAITING, State.ENTERING, State.ACTIVE, State.CLOSING)
 
 # What `Metrics` counts: field → metric, its label if it has one, and what it says.
 COUNTED: Final[Mapping[str, tuple[str, str | None, str]]] = {
@@ -42,6 +42,8 @@ COUNTED: Final[Mapping[str, tuple[str, str | None, str]]] = {
     "redis_errors": ("redis_errors", "kind", "Failed reads of the log, by kind."),
     "http_requests": ("http_requests", "status", "Requests to the HTTP API, by the status of their answer."),
     "http_published": ("publishes", None, "Events that the HTTP API accepted."),
+    "notifications": ("notifications", None, "Notifications written into inboxes."),
+    "handler_failures": ("handler_failures", None, "Calls of plug-in handlers that failed or took too long."),
     "accepted": ("publishes_by_event", "event", "The same, by event name."),
 }
 

@@ -201,6 +201,8 @@ class Fanout:
         """Count what was noted; who was passed by, or lagged before, counts for himself when he catches up."""
         outcomes = self._log.outcomes
         for noted in self._noted:
+            if noted.entry.frame == b"":  # its payload is poison: nobody got anything
+                noted.live.clear()
             live = len(noted.live) if not passed_by else sum(socket not in passed_by for socket in noted.live)
             if noted.address is None:
                 if live:

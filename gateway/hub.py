@@ -171,7 +171,10 @@ class Hub:
 
     def counts(self, tenant: str) -> list[tuple[str, int]]:
         """Return every address of a tenant with how many subscribers it selects."""
-        return [(address, len(members)) for address, members in self._tenants.get(tenant, {}).items()]
+        counts = {address: len(members) for address, members in self._tenants.get(tenant, {}).items()}
+        for address, by_filter in self.filtered.get(tenant, {}).items():
+            counts[address] = counts.get(address, 0) + sum(map(len, by_filter.values()))
+        return list(counts.items())
 
     def subscribers(self) -> Iterator[Subscriber]:
         """Iterate over every subscriber once, in no order; safe against changes meanwhile."""

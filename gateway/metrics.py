@@ -32,9 +32,9 @@ class Metrics:
         redis_errors: Failed reads of the log, by kind.
         http_requests: Requests to the HTTP API, by the status of their answer.
         http_published: Events that came in by it.
+        accepted: The same by event name, as far as there is room for names.
         notifications: Notifications that this instance wrote into inboxes, one for each user.
         handler_failures: Calls of plug-in handlers that raised something or took too long.
-        accepted: The same by event name, as far as there is room for names.
     """
 
     events: int = 0

@@ -110,7 +110,7 @@ class Receipts:
     def wrote(self, entries: Iterable[Entry], receiver: Subscriber, sieve: Sieve) -> None:
         """Count what a receiver was written later, from memory or from the stream."""
         for entry in entries:
-            if entry.options is not None and entry.options.receipt:
+            if entry.options is not None and entry.options.receipt and entry.frame != b"":
                 receipt = self._receipts.get((entry.partition, entry.id))
                 if receipt is not None:
                     for address in receiver.claims(entry, sieve):

@@ -109,7 +109,8 @@ def build(settings: Settings, redis: Redis) -> Parts:
         services.commands = services.plugins.commands(services.commands)
     _add_questions(services, orders, Respondent(redis, settings.instance_id, tasks))
     consumers = _consumers(settings, redis, services, on_poison)
-    return Parts(services, consumers, TextWire(lambda number: log.partitions[number].epoch, on_poison))
+    reports = Reports(redis, log.outcomes.receipts, settings.instance_id, retention_s=settings.log.retention_s)
+    return Parts(services, consumers, TextWire(lambda number: log.partitions[number].epoch, on_poison), reports)
 
 
 def _add_questions(services: Services, orders: Orders, respondent: Respondent) -> None:
@@ -139,8 +140,6 @@ def _consumers(
         )
         for partition in range(settings.log.partitions)
     ]
-    reports = Reports(redis, log.outcomes.receipts, settings.instance_id, retention_s=settings.log.retention_s)
-    return Parts(services, consumers, TextWire(lambda number: log.partitions[number].epoch, on_poison), reports)
 
 
 def server_options(settings: Settings, parts: Parts, unready: Callable[[], list[str]]) -> ServerOptions:

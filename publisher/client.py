@@ -35,8 +35,8 @@ from publisher.lane import Lane
 from publisher.link import open_link
 from publisher.notification import NotificationOptions, Notifications, make_notifications
 from publisher.options import Options
-from publisher.templates import NO_DATA, Params, TemplateBook, filled, is_templated, said
 from publisher.receipt import Receipt, query, receipt_of
+from publisher.templates import NO_DATA, Params, TemplateBook, filled, is_templated, said
 
 
 class Publisher:
@@ -133,16 +133,11 @@ class Publisher:
         Args:
             event: What happened; becomes the frame's `type`.
             data: Anything JSON can hold, at most 64 levels deep.
-            to: Address or addresses that receive it: `all`, `user:…`, `client:…`, `group:…`, `tag:…`,
-            `topic:…`. options: `exclude`, `tenant`, `key`, `message_id`, `expires_in`, `priority`,
-            `collapse` and `history`, as
-            `topic:…`.
+            to: Address or addresses that receive it: `all`, `user:…`, `client:…`, `group:…`, `tag:…`, `topic:…`.
             template: The name of a template that data comes from, and the event's name where none is given.
             params: Its parameters, which JSON can hold.
-            options: `exclude`, `tenant`, `key`, `message_id`, `expires_in`, `priority` and
-            `collapse`, as
-            `collapse` and `receipt`, as
-                `make_event` explains them. What is published again under the same `key`, tenant and first
+            options: `exclude`, `tenant`, `key`, `message_id`, `expires_in`, `priority`, `collapse`, `history` and
+                `receipt`, as `make_event` explains them. What is published again under the same `key`, tenant and first
                 address within `key_ttl_s` is not stored again: the first id is returned.
 
         Raises:
@@ -285,6 +280,7 @@ class Publisher:
 
     async def _filled(self, spec: Mapping[str, Any]) -> Mapping[str, Any]:
         return filled(spec, await self.render(spec["template"], spec.get("params")))
+
     async def receipt(self, event_id: str) -> Receipt | None:
         """
         Return what became of an event that was published with `receipt=True`; None where nothing is known of it.

@@ -248,6 +248,8 @@ def _check_history(
         raise PublishError("whoever is excluded would read it in the history: exclude a 'client:<id>', or keep none")
     if kind != KIND_EVENT or expires_in is not None:
         raise PublishError("an event that expires is not kept: leave out either history or expires_in")
+
+
 def _receipt_mark(receipt: bool, addresses: tuple[str, ...]) -> bytes:
     if receipt is not True:
         raise PublishError(f"receipt is {receipt!r:.40}: use True or False")

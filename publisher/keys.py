@@ -81,6 +81,8 @@ def inbox_owner(key: str) -> tuple[str, str]:
 def templates() -> str:
     """Hash: the gateways' message templates, as JSON in the field `json`; expires unless a gateway renews it."""
     return f"{PREFIX}templates"
+
+
 def receipt(partition: int, event_id: str) -> str:
     """Hash: what the instances report of one event that asked for a receipt; expires."""
     return f"{stream(partition)}:receipt:{event_id}"

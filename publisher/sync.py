@@ -33,8 +33,8 @@ from publisher.event import (
 from publisher.failure import REDIS_ERRORS, describe
 from publisher.notification import NotificationOptions, make_notifications
 from publisher.options import MAX_BATCH, Options
-from publisher.templates import NO_DATA, Params, TemplateBook, filled, is_templated, said
 from publisher.receipt import Receipt, query, receipt_of
+from publisher.templates import NO_DATA, Params, TemplateBook, filled, is_templated, said
 
 
 class Publisher:
@@ -167,6 +167,7 @@ class Publisher:
 
     def _filled(self, spec: Mapping[str, Any]) -> Mapping[str, Any]:
         return filled(spec, self.render(spec["template"], spec.get("params")))
+
     def receipt(self, event_id: str) -> Receipt | None:
         """Return what became of an event with a receipt, or None. See `publisher.Publisher.receipt`."""
         try:

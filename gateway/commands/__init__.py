@@ -10,8 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from gateway.commands import chat, history, membership, reading, recall, session
-from gateway.commands import chat, membership, receipts, session
+from gateway.commands import chat, history, membership, reading, recall, receipts, session
 from gateway.services import CommandFunction, Services
 
 

@@ -70,6 +70,8 @@ def check_joined(connection: Connection, group_id: str) -> None:
     """Refuse a connection that is not in a group."""
     if f"group:{group_id}" not in connection.addresses:
         raise CommandError(403, f"join the group {group_id!r:.80} first")
+
+
 def event_filter(data: Any, field: str) -> Filter | None:
     """Return an optional filter; None where it lets everything pass."""
     given = mapping(data).get(field)

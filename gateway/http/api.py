@@ -15,9 +15,6 @@ from gateway.http import (
     notification_routes,
     operation_routes,
     push_routes,
-    docs_routes,
-    operation_routes,
-    push_routes,
     receipt_routes,
     user_routes,
 )

@@ -52,8 +52,8 @@ class Context:
     leases: Callable[[], Awaitable[Leases]]
     asks: Callable[[str, Mapping[str, Any], str, Iterable[str] | None], Awaitable[Answers]]
     timeout_s: float
-    inbox: Inbox | None = None
     metrics_text: Callable[[], tuple[bytes, str]]
+    inbox: Inbox | None = None
 
     async def live_instances(self) -> Leases:
         """Return every live instance's id with what it says of itself. Raises errors of redis-py, TimeoutError too."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from publisher.keys import (
+    GROUP_PREFIX,
     INBOX_PREFIX,
     PREFIX,
     epoch,
@@ -12,11 +13,11 @@ from publisher.keys import (
     inbox_owner,
     inbox_unread,
     inbox_work,
+    receipt,
     revocations,
     stream,
     templates,
 )
-from publisher.keys import GROUP_PREFIX, PREFIX, epoch, receipt, revocations, stream
 
 __all__ = [
     "GROUP_PREFIX",
