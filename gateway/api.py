@@ -23,11 +23,12 @@ from gateway.revocations import Revocations
 from gateway.services import Tasks
 from gateway.settings import Settings
 from gateway.statistics import statistics
+from gateway.store.access import load_rules
 from gateway.store.connection import REDIS_ERRORS, connect
 from gateway.store.revocations import load_revocations
 from gateway.template_keeper import TemplateKeeper
 from gateway.version import VERSION
-from gateway.wiring import authenticator, publisher, templates
+from gateway.wiring import address_rules, authenticator, certificate, publisher, templates
 from publisher.failure import describe
 
 _log = structlog.get_logger()
@@ -53,6 +54,8 @@ class ApiApplication:
         self._tasks = Tasks()
         self._metrics = Metrics()
         self._revocations = Revocations()
+        self._rules = address_rules(settings)
+        self._certificate = certificate(settings.http, "http")
         self._problem: str | None = None
         self._draining = False
         self._started_at = int(time.time() * 1000)
@@ -83,6 +86,7 @@ class ApiApplication:
         stack.push_async_callback(redis.aclose)
         try:
             await load_revocations(redis, self._revocations)
+            await load_rules(redis, self._rules)
         except REDIS_ERRORS as error:
             raise ConfigError("redis.url", f"the server cannot be used: {describe(error)}") from None
         verifier = authenticator(settings)
@@ -98,6 +102,8 @@ class ApiApplication:
             publisher=sender,
             authenticator=verifier,
             revocations=self._revocations,
+            rules=self._rules,
+            certificate=self._certificate,
             metrics=self._metrics,
             unready=self.unready,
             facts=self.facts,
@@ -116,11 +122,17 @@ class ApiApplication:
 
         self._tasks.start(name, coroutine).add_done_callback(ended)
 
+    def reload(self) -> None:
+        """Read the files of the certificate again."""
+        if self._certificate is not None:
+            self._certificate.reload()
+
     async def _follow_revocations(self, redis: Any) -> None:
         while True:
             await asyncio.sleep(_LOOK_EVERY_S)
             try:
                 await load_revocations(redis, self._revocations)
+                await load_rules(redis, self._rules)
                 self._problem = None
             except REDIS_ERRORS as error:
                 if self._problem is None:

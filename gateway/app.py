@@ -26,12 +26,14 @@ from gateway.janitor import Janitor
 from gateway.server import Server
 from gateway.settings import Listen, Settings
 from gateway.statistics import Statistics, packed, statistics
+from gateway.store.access import load_rules
 from gateway.store.connection import REDIS_ERRORS, connect, eviction_policy
 from gateway.store.leases import Lease
 from gateway.store.revocations import load_revocations
 from gateway.template_keeper import TemplateKeeper
+from gateway.tls import Certificate
 from gateway.version import VERSION
-from gateway.wiring import Parts, build, projectors, server_options, templates, work_redis
+from gateway.wiring import Parts, build, certificate, projectors, server_options, templates, work_redis
 from publisher.failure import describe
 
 _log = structlog.get_logger()
@@ -55,6 +57,8 @@ class Application:
     http_port: int | None
     parts: Parts
     _redis: Redis
+    _certificate: Certificate | None
+    _http_certificate: Certificate | None
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
@@ -90,11 +94,14 @@ class Application:
             raise ConfigError("redis.url", f"the server cannot be used: {describe(error)}") from None
         # 4. Sockets.
         settings = self._settings
+        self._http_certificate = certificate(settings.http, "http") if settings.http.enabled else None
         http = self._http_server() if settings.http.enabled else None
         gc.collect()
         gc.freeze()
         gc.set_threshold(*_GC_THRESHOLDS)
-        server = Server(self.parts.services, server_options(settings, self.parts, self.unready))
+        options = server_options(settings, self.parts, self.unready)
+        self._certificate = options.certificate
+        server = Server(self.parts.services, options)
         stack.push_async_callback(server.stop, settings.shutdown.drain_s)
         self.port = await _listen(server, settings.listen)
         # 5. The HTTP API.
@@ -134,6 +141,7 @@ class Application:
             self._run("consumer", consumer.run())
             await self._warmed(consumer)
         await load_revocations(redis, services.revocations)
+        await load_rules(redis, self.parts.rules)
         self._run("janitor", self._janitor(redis, lease).run())
         for projector in projectors(settings, blocking, services.metrics):
             self._run("projector", projector.run())
@@ -174,6 +182,12 @@ class Application:
 
         self.parts.services.tasks.start(name, coroutine).add_done_callback(ended)
 
+    def reload(self) -> None:
+        """Read the files of the certificates again."""
+        for held in (self._certificate, self._http_certificate):
+            if held is not None:
+                held.reload()
+
     @property
     def connections(self) -> int:
         """How many sockets it holds."""
@@ -187,6 +201,8 @@ class Application:
             publisher=services.publisher,
             authenticator=services.authenticator,
             revocations=services.revocations,
+            rules=self.parts.rules,
+            certificate=self._http_certificate,
             metrics=services.metrics,
             unready=self.unready,
             facts=self._counts,

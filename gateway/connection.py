@@ -28,6 +28,7 @@ from gateway.resume import locate, position, replay_address, resume
 from gateway.services import Departure, Services
 from gateway.session import Move, State
 from gateway.subscriber import Hold, Subscriber, Wire
+from gateway.user_limit import replace_oldest
 from gateway.wire import v1
 
 if TYPE_CHECKING:
@@ -199,6 +200,7 @@ class Connection(Subscriber):
         if where is not None:
             resume(services, self, where, cursor or "")
         _log.info("connection_opened", **self._facts(), remote=self.remote, resumed=resumed)
+        replace_oldest(services, self, identity.user_id)
 
     def close(self, code: int, reason: str = "") -> None:
         """Say goodbye, after what was delivered before."""

@@ -12,6 +12,7 @@ from typing import Any
 
 from redis.asyncio import Redis
 
+from gateway.address_rules import AddressRules
 from gateway.auth import Authenticator
 from gateway.errors import ConfigError
 from gateway.exposition import MEDIA_TYPE, Exposition
@@ -19,19 +20,22 @@ from gateway.http.api import make_api
 from gateway.http.callers import ApiKey, Callers
 from gateway.http.context import ANSWER_WITHIN_S, Context
 from gateway.http.docs_routes import DOCS_PATHS
+from gateway.http.doorkeeper import Doorkeeper
 from gateway.http.gate import Gate, GateOptions
 from gateway.http.metrics_routes import METRICS_PATH, behind_gate, in_the_open
 from gateway.http.operation_routes import HEALTH_PATH
 from gateway.http.server import HttpServer
+from gateway.listener import listening_socket
 from gateway.metrics import Metrics
 from gateway.questions import Answers, ask
 from gateway.revocations import Revocations
-from gateway.server import listening_socket
 from gateway.settings import Settings
+from gateway.store.access import stored_rules
 from gateway.store.groups import live_instances
 from gateway.store.leases import instances
+from gateway.tls import Certificate
 from gateway.version import VERSION
-from gateway.wiring import history, inbox, templates
+from gateway.wiring import history, inbox, templates, trusted_proxies
 from publisher import Publisher
 from publisher.control import WEEK_S
 from publisher.event import MAX_EVENT_BYTES
@@ -46,6 +50,8 @@ def http_server(
     publisher: Publisher,
     authenticator: Authenticator,
     revocations: Revocations,
+    rules: AddressRules,
+    certificate: Certificate | None,
     metrics: Metrics,
     unready: Callable[[], list[str]],
     facts: Callable[[], Mapping[str, Any]],
@@ -69,11 +75,12 @@ def http_server(
         facts=facts,
         leases=lambda: instances(redis),
         asks=asks,
+        rules=lambda: stored_rules(redis),
         timeout_s=settings.redis.timeout_s,
         inbox=inbox(settings, redis),
         metrics_text=lambda: (exposition.text(), MEDIA_TYPE),
     )
-    keys = [ApiKey(key.name, key.hash, key.tenant) for key in http.api_keys]
+    keys = [ApiKey(key.name, key.hash, key.tenant, frozenset(key.scopes)) for key in http.api_keys]
     gate = Gate(
         make_api(context, docs=settings.http_docs, version=VERSION, metrics=_METRICS[http.metrics]),
         Callers(authenticator, revocations, keys, metrics),
@@ -86,8 +93,9 @@ def http_server(
             requests_burst=http.requests_burst,
         ),
         metrics,
+        Doorkeeper(rules, trusted_proxies(settings)),
     )
-    return HttpServer(gate, max_connections=http.connections, backlog=settings.listen.backlog)
+    return HttpServer(gate, max_connections=http.connections, backlog=settings.listen.backlog, certificate=certificate)
 
 
 def _open_paths(settings: Settings) -> frozenset[str]:

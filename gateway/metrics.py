@@ -25,6 +25,8 @@ class Metrics:
         closed: Connections closed, by close code.
         commands: Commands answered, by type; `error` stands for those that were refused.
         auth_failures: Refused tokens, by reason.
+        handshakes_refused: Connections turned away before their token was looked at, by reason.
+        replaced: Connections closed because their user opened newer ones.
         replays: Clients that resumed from memory.
         backfills: Clients that resumed with a read from Redis.
         resyncs: Clients that were told of a gap, by reason.
@@ -43,6 +45,8 @@ class Metrics:
     closed: Counter[int] = field(default_factory=Counter)
     commands: Counter[str] = field(default_factory=Counter)
     auth_failures: Counter[str] = field(default_factory=Counter)
+    handshakes_refused: Counter[str] = field(default_factory=Counter)
+    replaced: int = 0
     replays: int = 0
     backfills: int = 0
     resyncs: Counter[str] = field(default_factory=Counter)

@@ -52,6 +52,8 @@ class ConnectionLimits:
     stall_timeout_s: float
     ping_interval_s: float
     heartbeat_timeout_s: float
+    connections_per_user: int = 0
+    replace_oldest: bool = False
 
 
 @dataclass(frozen=True, slots=True)

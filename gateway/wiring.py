@@ -14,6 +14,10 @@ from pathlib import Path
 import structlog
 from redis.asyncio import Redis
 
+from gateway.access import Access
+from gateway.address_rules import AddressRules
+from gateway.addresses import Networks
+from gateway.admission import AddressLimits, Admission
 from gateway.auth import Authenticator, Jwks, Key, hmac_key, public_key, public_key_file
 from gateway.backfill import Backfill
 from gateway.chat import Chat
@@ -39,14 +43,15 @@ from gateway.reports import Reports
 from gateway.revocations import Revocations
 from gateway.server import ServerOptions
 from gateway.services import ConnectionLimits, Services, Tasks
-from gateway.settings import Settings
+from gateway.settings import Http, Listen, Settings
 from gateway.store.connection import connect
 from gateway.store.inbox import Inbox, InboxRules, inbox_rules
 from gateway.store.inbox_work import WorkStream
 from gateway.store.stream import StreamReader
+from gateway.tls import Certificate
 from gateway.wire.v1 import DeflateWire, TextWire
 from publisher import Publisher
-from publisher.event import CLIENT_STATISTICS, CLIENTS, EXPLAIN
+from publisher.event import ACCESS, CLIENT_STATISTICS, CLIENTS, EXPLAIN
 from publisher.templates import Templates
 
 _log = structlog.get_logger()
@@ -62,6 +67,7 @@ class Parts:
     consumers: list[Consumer]
     text_wire: TextWire
     reports: Reports
+    rules: AddressRules
 
 
 def build(settings: Settings, redis: Redis) -> Parts:
@@ -108,9 +114,14 @@ def build(settings: Settings, redis: Redis) -> Parts:
         services.plugins = Plugins(services, load(settings.handlers), timeout_s=settings.limits.handler_timeout_s)
         services.commands = services.plugins.commands(services.commands)
     _add_questions(services, orders, Respondent(redis, settings.instance_id, tasks))
-    consumers = _consumers(settings, redis, services, on_poison)
+    rules = address_rules(settings)
+    access = Access(rules, services, redis)
+    orders.add(ACCESS, access.obey)
+    recovery = Recovery(services, redis, also=access.after_gap)
+    consumers = _consumers(settings, redis, services, recovery, on_poison)
     reports = Reports(redis, log.outcomes.receipts, settings.instance_id, retention_s=settings.log.retention_s)
-    return Parts(services, consumers, TextWire(lambda number: log.partitions[number].epoch, on_poison), reports)
+    text_wire = TextWire(lambda number: log.partitions[number].epoch, on_poison)
+    return Parts(services, consumers, text_wire, reports, rules)
 
 
 def _add_questions(services: Services, orders: Orders, respondent: Respondent) -> None:
@@ -122,9 +133,12 @@ def _add_questions(services: Services, orders: Orders, respondent: Respondent) -
 
 
 def _consumers(
-    settings: Settings, redis: Redis, services: Services, on_poison: Callable[[PoisonEntry], None]
+    settings: Settings,
+    redis: Redis,
+    services: Services,
+    recovery: Recovery,
+    on_poison: Callable[[PoisonEntry], None],
 ) -> list[Consumer]:
-    recovery = Recovery(services, redis)
     return [
         Consumer(
             StreamReader(redis, partition, settings.instance_id, timeout_s=settings.redis.timeout_s),
@@ -150,7 +164,26 @@ def server_options(settings: Settings, parts: Parts, unready: Callable[[], list[
         text_wire=parts.text_wire,
         deflate_wire=DeflateWire(parts.text_wire) if settings.compression.enabled else None,
         unready=unready,
+        admission=Admission(parts.rules, _address_limits(settings), trusted_proxies(settings)),
+        certificate=certificate(settings.listen, "listen"),
     )
+
+
+def certificate(section: Listen | Http, name: str) -> Certificate | None:
+    """Return the certificate of a section; None where there is none. Raises `ConfigError`: it cannot be used."""
+    if section.tls_certificate is None or section.tls_key is None:
+        return None
+    return Certificate(section.tls_certificate, section.tls_key, setting=name)
+
+
+def address_rules(settings: Settings) -> AddressRules:
+    """Return the address rules, without those that were given at run time."""
+    return AddressRules(settings.access.block, settings.access.allow)
+
+
+def trusted_proxies(settings: Settings) -> Networks[bool]:
+    """Return the proxies whose word is taken."""
+    return Networks((network, True) for network in settings.listen.trusted_proxies)
 
 
 def room_for_files() -> int:
@@ -177,7 +210,14 @@ def _limits(settings: Settings) -> ConnectionLimits:
         stall_timeout_s=limits.stall_timeout_s,
         ping_interval_s=settings.heartbeat.ping_interval_s,
         heartbeat_timeout_s=settings.heartbeat.timeout_s,
+        connections_per_user=limits.connections_per_user,
+        replace_oldest=limits.over_user_limit == "replace",
     )
+
+
+def _address_limits(settings: Settings) -> AddressLimits:
+    limits = settings.limits
+    return AddressLimits(limits.connections_per_ip, limits.handshakes_per_s, limits.handshakes_burst)
 
 
 def publisher(settings: Settings, redis: Redis) -> Publisher:

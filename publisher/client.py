@@ -16,6 +16,7 @@ from typing import Any, Self, Unpack, overload
 from redis.asyncio import Redis, RedisCluster
 
 from publisher import keys
+from publisher.access import AccessAction, make_access_change
 from publisher.address import DEFAULT_TENANT
 from publisher.command import Command, CommandBuilder
 from publisher.control import CLOSE_KICKED, WEEK_S, make_kick, make_revocation
@@ -297,6 +298,15 @@ class Publisher:
         except (PublishUnavailable, PublishUnknown):  # which speak of an event that would be stored
             raise PublishUnavailable("Redis does not answer now: ask again") from None
         return receipt_of(event_id, text)
+
+    async def access(self, action: AccessAction, network: str, *, lasts_s: float = WEEK_S) -> str:
+        """
+        Block a network (CIDR) or an address on every gateway, allow it, or clear what was said; return the event's id.
+
+        The most specific rule decides. Connections from a network that is blocked now are closed. A rule is forgotten
+        after `lasts_s` seconds: lasting ones belong into the gateways' settings. Raises what `publish` raises.
+        """
+        return await self._send(self._build.access(make_access_change(action, network, lasts_s=lasts_s)))
 
     async def _send(self, command: Command) -> str:
         return await (await self._lane(command).put(command))

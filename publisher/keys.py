@@ -88,6 +88,11 @@ def receipt(partition: int, event_id: str) -> str:
     return f"{stream(partition)}:receipt:{event_id}"
 
 
+def access_rules(partition: int) -> str:
+    """Sorted set of address rules, `<action> <network>`, scored by when (ms) each ends; expires with the last."""
+    return f"{stream(partition)}:access"
+
+
 def partition_of(address: str, partitions: int) -> int:
     """Return the partition of an event whose first address is `address`."""
     return crc32(address.encode()) % partitions if partitions > 1 else 0

@@ -27,6 +27,9 @@ LAYERS = {
     "gateway.identity": 0,
     "gateway.wire": 0,
     # L1 pure logic
+    "gateway.address_rules": 1,
+    "gateway.addresses": 1,
+    "gateway.admission": 1,
     "gateway.continuity": 1,
     "gateway.fanout": 1,
     "gateway.hub": 1,
@@ -46,7 +49,9 @@ LAYERS = {
     "gateway.metrics": 2,
     "gateway.statistics": 2,
     "gateway.store": 2,
+    "gateway.tls": 2,
     # L3 services
+    "gateway.access": 3,
     "gateway.backfill": 3,
     "gateway.chat": 3,
     "gateway.clients": 3,
@@ -69,9 +74,12 @@ LAYERS = {
     "gateway.resume": 3,
     "gateway.services": 3,
     "gateway.template_keeper": 3,
+    "gateway.user_limit": 3,
     # L4 listeners
+    "gateway.entrance": 4,
     "gateway.handshake": 4,
     "gateway.http": 4,
+    "gateway.listener": 4,
     "gateway.server": 4,
     # L5 composition
     "gateway": 5,

@@ -8,6 +8,7 @@ from fastapi import APIRouter, FastAPI
 from starlette.types import ASGIApp
 
 from gateway.http import (
+    access_routes,
     batch_routes,
     client_routes,
     docs_routes,
@@ -31,6 +32,7 @@ _ROUTERS: Final[tuple[APIRouter, ...]] = (
     user_routes.router,
     history_routes.router,
     receipt_routes.router,
+    access_routes.router,
     operation_routes.router,
 )
 

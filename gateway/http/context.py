@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Final
 
 from fastapi import Depends, Request
 
+from gateway.address_rules import AddressRule
 from gateway.history import History
 from gateway.http.problems import Problem
 from gateway.metrics import Metrics
@@ -36,6 +37,7 @@ class Context:
         facts: Returns what this process says of itself.
         leases: Asks Redis what the live instances say of themselves.
         asks: Asks the live instances something, given the question, its data, the tenant, and whom to wait for.
+        rules: Asks Redis for the address rules that were given at run time.
         timeout_s: Longest wait for Redis.
         inbox: The inboxes; None where notifications are not kept.
         metrics_text: Returns what Prometheus reads, and its media type.
@@ -51,6 +53,7 @@ class Context:
     facts: Callable[[], Mapping[str, Any]]
     leases: Callable[[], Awaitable[Leases]]
     asks: Callable[[str, Mapping[str, Any], str, Iterable[str] | None], Awaitable[Answers]]
+    rules: Callable[[], Awaitable[Sequence[AddressRule]]]
     timeout_s: float
     metrics_text: Callable[[], tuple[bytes, str]]
     inbox: Inbox | None = None
@@ -64,6 +67,11 @@ class Context:
         """Ask the live instances. Raises `PublishError`, errors of redis-py, TimeoutError too."""
         async with asyncio.timeout(ANSWER_WITHIN_S + self.timeout_s):
             return await self.asks(question, data, tenant, of)
+
+    async def address_rules(self) -> Sequence[AddressRule]:
+        """Return the address rules given at run time. Raises as `live_instances` does."""
+        async with asyncio.timeout(self.timeout_s):
+            return await self.rules()
 
 
 async def _context(request: Request) -> Context:

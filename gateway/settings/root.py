@@ -10,6 +10,7 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import AfterValidator, Field, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from gateway.settings.access import Access
 from gateway.settings.auth import Auth
 from gateway.settings.chat import Chat, History
 from gateway.settings.clients import Heartbeat, Limits, Policy
@@ -47,6 +48,7 @@ class Settings(BaseSettings):
     auth: Auth = Auth()
     log: Log = Log()
     inbox: Inbox = Inbox()
+    access: Access = Access()
     limits: Limits = Limits()
     heartbeat: Heartbeat = Heartbeat()
     policy: Policy = Policy()
@@ -89,6 +91,11 @@ class Settings(BaseSettings):
     def http_host(self) -> str:
         """Where the HTTP API listens."""
         return self.http.host or self.listen.host
+
+    @property
+    def has_tls(self) -> bool:
+        """Whether one of the ports speaks TLS, so that there is something to read again upon SIGHUP."""
+        return self.listen.tls_certificate is not None or self.http.tls_certificate is not None
 
     @property
     def http_docs(self) -> bool:

@@ -6,6 +6,7 @@ from publisher.keys import (
     GROUP_PREFIX,
     INBOX_PREFIX,
     PREFIX,
+    access_rules,
     epoch,
     history,
     inbox,
@@ -22,6 +23,7 @@ from publisher.keys import (
 __all__ = [
     "GROUP_PREFIX",
     "INSTANCE_PREFIX",
+    "access_rules",
     "answers",
     "box",
     "epoch",

@@ -76,6 +76,8 @@ async def test_the_commands_do_what_the_page_says(gateway, tmp_path):
             assert "unread_count" in answer
         elif "user_ids" in call and "/notifications" in call:
             assert all(map(Cursor.parse, answer["ids"]))
+        elif "/api/v1/access" in call and "-d" not in call:
+            assert [rule["network"] for rule in answer["rules"]] == ["203.0.113.0/24"]
         elif "/message" in call or "/api/v1" in call:
             assert Cursor.parse(answer["id"])
     # When an inbox is written, and marked, is not for this page to say.
@@ -119,7 +121,8 @@ async def test_the_tables_list_every_route_and_what_it_takes(gateway):
 def test_the_page_names_the_other_routes():
     text = (ROOT / PAGE).read_text()
     users = ("/users/42/kick", "/users/42/revoke", "/clients/", "/tokens/", "/message/clients")
-    for path in (*users, "/health", "/ready", "/stats", "/metrics", "/receipts/", "/history"):
+    rest = ("/receipts/", "/health", "/ready", "/stats", "/metrics", "/history", "/api/v1/access")
+    for path in (*users, *rest):
         assert path in text
 
 

@@ -18,7 +18,15 @@ from tests.docs.markdown import ROOT, blocks, document
 from tests.support.gateway import SECRET
 
 PAGE = "README.md"
-PAGES = [PAGE, "CONTRIBUTING.md", "CHANGELOG.md", "docs/protocol.md", "docs/publisher.md", "docs/http-api.md"]
+PAGES = [
+    PAGE,
+    "CONTRIBUTING.md",
+    "CHANGELOG.md",
+    "docs/protocol.md",
+    "docs/publisher.md",
+    "docs/http-api.md",
+    "docs/security.md",
+]
 
 
 @pytest.fixture
