@@ -19,6 +19,7 @@ from gateway.errors import ConfigError
 from gateway.exposition import Exposition
 from gateway.http_wiring import http_server, http_socket
 from gateway.metrics import Metrics
+from gateway.readiness import DRAINING
 from gateway.revocations import Revocations
 from gateway.services import Tasks
 from gateway.settings import Settings
@@ -107,7 +108,7 @@ class ApiApplication:
             metrics=self._metrics,
             unready=self.unready,
             facts=self.facts,
-            exposition=Exposition(self._metrics, version=VERSION, instance=settings.instance_id),
+            exposition=Exposition(self._metrics, version=VERSION, instance=settings.instance_id, unready=self.unready),
         )
         stack.push_async_callback(server.stop)
         self.port = await server.start(http_socket(settings), self._run)
@@ -147,7 +148,7 @@ class ApiApplication:
 
     def unready(self) -> list[str]:
         """Return what keeps the API from being ready; nothing when it is."""
-        reasons = ["draining"] if self._draining else []
+        reasons = [DRAINING] if self._draining else []
         if self._problem is not None:
             reasons.append(f"Redis does not answer: {self._problem}")
         return reasons

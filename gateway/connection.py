@@ -20,7 +20,7 @@ from gateway.close_codes import CloseCode
 from gateway.entry import Entry
 from gateway.errors import AuthError, CommandError
 from gateway.filters import Filter
-from gateway.identity import Identity
+from gateway.identity import Identity, addresses_of
 from gateway.limits import TokenBucket
 from gateway.log import Ahead, Found, Older
 from gateway.replies import Outcome, Replies
@@ -183,7 +183,7 @@ class Connection(Subscriber):
         where = locate(log, cursor) if cursor is not None else None
         # Nothing is awaited from here on: what is before the head comes from the log, what is after it by the hub.
         after = position(log, where)
-        for address in (*_addresses(identity, self.client_id), *more):
+        for address in (*addresses_of(identity, self.client_id), *more):
             services.hub.add(self, address, after)
         resumed = isinstance(where, Found | Older | Ahead)
         self._resumed_from = cursor if resumed else None
@@ -380,6 +380,8 @@ class Connection(Subscriber):
     def _meter(self, now: float) -> float | None:
         """Count a frame; return by how many seconds it came too early, or None where it was the last straw."""
         wait_s = self._bucket.take(now)
+        if wait_s:
+            self._services.metrics.rate_limited["command"] += 1
         self._overruns = self._overruns + 1 if wait_s else 0
         if self._overruns <= self._services.limits.messages_burst:
             return wait_s
@@ -399,17 +401,21 @@ class Connection(Subscriber):
         if self.state not in (State.WAITING, State.ACTIVE):
             return
         if isinstance(reply, CommandError):
-            self.write(v1.error_frame(reply, message_id=message_id, now_ms=self._services.now_ms()))
+            self._write_own(v1.error_frame(reply, message_id=message_id, now_ms=self._services.now_ms()))
             return
         now_ms = self._services.now_ms()
-        self.write(v1.server_frame(reply.type, reply.data, message_id=message_id, now_ms=now_ms))
+        self._write_own(v1.server_frame(reply.type, reply.data, message_id=message_id, now_ms=now_ms))
         if reply.then is not None:
             reply.then()
 
     def _send(self, kind: str, data: Any) -> None:
         """Send a frame of the gateway's own, under a name of its own."""
         message_id = f"{_PROCESS}-{next(_frame_numbers)}"
-        self.write(v1.server_frame(kind, data, message_id=message_id, now_ms=self._services.now_ms()))
+        self._write_own(v1.server_frame(kind, data, message_id=message_id, now_ms=self._services.now_ms()))
+
+    def _write_own(self, frame: bytes) -> None:
+        self._services.log.outcomes.bytes_written += len(frame)
+        self.write(frame)
 
     def _is_busy(self) -> bool:
         return len(self._replies) >= self._services.limits.pending_commands
@@ -424,6 +430,7 @@ class Connection(Subscriber):
 
     def transport_paused(self, now: float) -> None:
         """The socket takes nothing more: become a position in the log. The client's commands wait as well."""
+        self._services.metrics.slow += 1
         self.pause(self._services.fanout.position)
         self.socket.pause_reading()
         self._unsent = self.socket.unsent()
@@ -465,10 +472,14 @@ class Connection(Subscriber):
             unsent = self.socket.unsent()
             if unsent >= self._unsent:
                 self._services.metrics.stalled += 1
+                self._services.metrics.aborted["stalled"] += 1
                 return True
             self._unsent = unsent  # slow, but steady: wait on
             self._stall_at = now + self._services.limits.stall_timeout_s
-        return not self.paused and now >= self.seen_at + self._services.limits.heartbeat_timeout_s
+        if self.paused or now < self.seen_at + self._services.limits.heartbeat_timeout_s:
+            return False
+        self._services.metrics.aborted["silent"] += 1
+        return True
 
     def _expire(self) -> None:
         if self.state is State.WAITING:
@@ -488,15 +499,3 @@ class Connection(Subscriber):
         if not self.paused:
             due_at = min(due_at, self._ping_at, self.seen_at + self._services.limits.heartbeat_timeout_s)
         self.due_at = due_at
-
-
-def _addresses(identity: Identity, client_id: str) -> list[str]:
-    """Return where an identity can be reached from the start."""
-    return [
-        "all",
-        f"user:{identity.user_id}",
-        f"client:{client_id}",
-        *(f"group:{name}" for name in identity.groups),
-        *(f"tag:{name}" for name in identity.tags),
-        *(f"topic:{name}" for name in identity.topics),
-    ]

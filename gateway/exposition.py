@@ -9,15 +9,19 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, ProcessCollector, generate_latest
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from gateway.canary import Canary
 from gateway.consumer import Consumer
+from gateway.histogram import Histogram
 from gateway.metrics import Metrics
+from gateway.projector import Projector
 from gateway.session import State
 
 if TYPE_CHECKING:
@@ -35,11 +39,20 @@ COUNTED: Final[Mapping[str, tuple[str, str | None, str]]] = {
     "closed": ("connections_closed", "code", "Connections that ended, by close code."),
     "commands": ("commands", "type", "Commands answered, by type; `error` are those refused."),
     "auth_failures": ("auth_failures", "reason", "Refused credentials, by reason."),
+    "handshakes_refused": (
+        "handshakes_refused",
+        "reason",
+        "Connections turned away before their token was looked at, by reason.",
+    ),
+    "replaced": ("replaced", None, "Connections closed because their user opened newer ones."),
     "replays": ("replays", None, "Clients that resumed from memory."),
     "backfills": ("backfills", None, "Clients that resumed with a read from Redis."),
     "resyncs": ("resyncs", "reason", "Clients that were told of a gap, by reason."),
     "stalled": ("stalled", None, "Sockets aborted because they took nothing."),
-    "redis_errors": ("redis_errors", "kind", "Failed reads of the log, by kind."),
+    "slow": ("slow_sockets", None, "How often a socket took less than there was for it."),
+    "aborted": ("aborted", "reason", "Sockets cut off without a goodbye, by reason."),
+    "rate_limited": ("rate_limited", "what", "What came faster than it may, and was refused."),
+    "redis_errors": ("redis_errors", "kind", "Failed reads and publishes, by kind."),
     "http_requests": ("http_requests", "status", "Requests to the HTTP API, by the status of their answer."),
     "http_published": ("publishes", None, "Events that the HTTP API accepted."),
     "notifications": ("notifications", None, "Notifications written into inboxes."),
@@ -48,12 +61,29 @@ COUNTED: Final[Mapping[str, tuple[str, str | None, str]]] = {
 }
 
 
+@dataclass(frozen=True, slots=True)
+class Sources:
+    """
+    Where a process with sockets counts, beside its `Metrics`.
+
+    Attributes:
+        connections_limit: Beyond how many sockets handshakes are refused.
+    """
+
+    services: Services
+    consumers: Sequence[Consumer]
+    projectors: Sequence[Projector]
+    canary: Canary
+    connections_limit: int
+
+
 class Exposition:
     """
     Everything that one process counts, as Prometheus' text.
 
     Args:
-        services: None where there are no sockets.
+        unready: Returns what keeps the process from being ready; nothing when it is.
+        sources: None where there are no sockets.
     """
 
     def __init__(
@@ -62,14 +92,14 @@ class Exposition:
         *,
         version: str,
         instance: str,
-        services: Services | None = None,
-        consumers: Sequence[Consumer] = (),
+        unready: Callable[[], list[str]],
+        sources: Sources | None = None,
     ) -> None:
         self._registry = CollectorRegistry(auto_describe=False)
         ProcessCollector(registry=self._registry)
-        self._registry.register(_Counts(metrics, version, instance))
-        if services is not None:
-            self._registry.register(_Gateway(services, consumers))
+        self._registry.register(_Counts(metrics, version, instance, unready))
+        if sources is not None:
+            self._registry.register(_Gateway(sources))
 
     def text(self) -> bytes:
         """Return all metrics as they stand."""
@@ -79,8 +109,9 @@ class Exposition:
 class _Counts(Collector):
     """What every process has."""
 
-    def __init__(self, metrics: Metrics, version: str, instance: str) -> None:
+    def __init__(self, metrics: Metrics, version: str, instance: str, unready: Callable[[], list[str]]) -> None:
         self._metrics = metrics
+        self._unready = unready
         self._build = {"version": version, "instance": instance}
 
     def collect(self) -> Iterator[Metric]:
@@ -88,6 +119,7 @@ class _Counts(Collector):
         build = GaugeMetricFamily("tidegate_build_info", "Version and instance; always 1.", labels=list(self._build))
         build.add_metric(list(self._build.values()), 1)
         yield build
+        yield _gauge("ready", "1 while `/ready` says yes.", {"": int(not self._unready())})
         for field, (name, label, text) in COUNTED.items():
             value = getattr(self._metrics, field)
             yield _counter(name, text, value if label is not None else {"": value}, label)
@@ -96,9 +128,9 @@ class _Counts(Collector):
 class _Gateway(Collector):
     """What a process with sockets has."""
 
-    def __init__(self, services: Services, consumers: Sequence[Consumer]) -> None:
-        self._services = services
-        self._consumers = consumers
+    def __init__(self, sources: Sources) -> None:
+        self._sources = sources
+        self._services = sources.services
 
     def collect(self) -> Iterator[Metric]:
         """See `Collector`."""
@@ -106,12 +138,15 @@ class _Gateway(Collector):
         yield from self._deliveries()
         yield from self._log()
         yield from self._reading()
+        yield from self._loop()
 
     def _connections(self) -> Iterator[Metric]:
         connections = self._services.connections
         states = Counter(connection.state for connection in connections)
         by_state = {state.value: states[state] for state in _STATES}
         yield _gauge("connections", "Sockets, by the state of their session.", by_state, "state")
+        limit = self._sources.connections_limit
+        yield _gauge("connections_limit", "Sockets beyond which handshakes are refused.", {"": limit})
         lagging = sum(connection.lagging for connection in connections if connection.state is State.ACTIVE)
         yield _gauge("connections_lagging", "Sessions that are slow or still resuming.", {"": lagging})
 
@@ -121,6 +156,7 @@ class _Gateway(Collector):
         yield _counter("deliveries", "Frames of events written to sockets.", {"": delivered})
         yield _counter("deliveries_by_event", "The same, by event name.", outcomes.delivered.named(), "event")
         yield _counter("deliveries_late", "Those of them that caught up.", {"": outcomes.caught_up})
+        yield _counter("bytes_written", "Bytes of frames handed to sockets.", {"": outcomes.bytes_written})
         yield _counter("dropped", "Events that a socket went without, by reason.", outcomes.dropped, "reason")
         yield _counter("acked", "Acknowledgements of events with a receipt.", {"": outcomes.acked})
         yield _gauge("receipts", "Events whose receipt is still counted.", {"": len(outcomes.receipts)})
@@ -135,13 +171,32 @@ class _Gateway(Collector):
 
     def _reading(self) -> Iterator[Metric]:
         now = time.monotonic()
-        healths = [consumer.health for consumer in self._consumers]
+        healths = [consumer.health for consumer in self._sources.consumers]
         lags = {str(number): health.lag for number, health in enumerate(healths)}
         ages = {str(number): max(0.0, now - health.progress_at) for number, health in enumerate(healths)}
         up = all(health.problem is None for health in healths)
         yield _gauge("consumer_lag_entries", "Entries not read yet at the last look.", lags, "partition")
+        behind = {str(number): health.lag_s for number, health in enumerate(healths)}
+        ahead = {str(number): health.ids_ahead_s for number, health in enumerate(healths)}
+        yield _gauge("consumer_lag_seconds", "Age of the oldest of them.", behind, "partition")
+        yield _gauge("log_ids_ahead_seconds", "How far the newest id is ahead of our clock.", ahead, "partition")
         yield _gauge("consumer_last_read_age_seconds", "Time since the last read that worked.", ages, "partition")
         yield _gauge("redis_up", "1 while every partition can be read.", {"": int(up)})
+
+    def _loop(self) -> Iterator[Metric]:
+        fan_outs = {str(number): one.fan_out for number, one in enumerate(self._sources.consumers)}
+        yield _histogram("fan_out_seconds", "Time to deliver what one read of the log brought.", fan_outs, "partition")
+        trips = {"": self._sources.canary.round_trips}
+        yield _histogram("canary_seconds", "Time from publishing a canary to reading it.", trips)
+        backlog = {str(number): one.backlog for number, one in enumerate(self._sources.projectors)}
+        yield _gauge("inbox_backlog", "Notifications that wait to be written into inboxes.", backlog, "partition")
+
+
+def _histogram(name: str, text: str, values: Mapping[str, Histogram], label: str | None = None) -> Metric:
+    family = HistogramMetricFamily(f"tidegate_{name}", text, labels=_labels(label))
+    for value, histogram in values.items():
+        family.add_metric([] if label is None else [value], [*histogram.buckets()], histogram.total)
+    return family
 
 
 def _counter(name: str, text: str, values: Mapping[Any, float], label: str | None = None) -> Metric:

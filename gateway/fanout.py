@@ -41,6 +41,7 @@ class Fanout:
         self._hub = hub
         self._obey = obey
         self._touched: list[Subscriber] = []
+        self._outcomes = log.outcomes
         self._by_name = log.outcomes.delivered
         self._noted: list[_Noted] = []
         self._at: int | None = None
@@ -76,17 +77,20 @@ class Fanout:
             chunks = _Chunks(part)
             wire: Wire | None = None
             chunk = b""
-            written = 0
+            written = counted = sent = 0  # frames, those whose bytes are counted, their bytes
             for receiver in receivers:
                 if receiver.lagging:
                     continue
                 if receiver.wire is not wire:
+                    sent += (written - counted) * len(chunk)
+                    counted = written
                     wire = receiver.wire
                     chunk = chunks[wire]
                 receiver.write(chunk)
                 written += 1
             if written:
                 self.delivered += written * len(part)
+                self._outcomes.bytes_written += sent + (written - counted) * len(chunk)
                 self._by_name.add_each(part, written)
 
     def _gather(self, batch: list[Entry], now_ms: int) -> None:
@@ -140,11 +144,13 @@ class Fanout:
         chunks = _Chunks(run)
         wire: Wire | None = None
         chunk = b""
-        gathered = 0
+        gathered = counted = sent = 0
         for receiver in receivers:
             if receiver.lagging:
                 continue
             if receiver.wire is not wire:
+                sent += (gathered - counted) * len(chunk)
+                counted = gathered
                 wire = receiver.wire
                 chunk = chunks[wire]
             outbox = receiver.outbox
@@ -154,6 +160,7 @@ class Fanout:
             gathered += 1
         if gathered:
             self.delivered += gathered * len(run)
+            self._outcomes.bytes_written += sent + (gathered - counted) * len(chunk)
             counts = self._by_name.counts
             for entry in run:
                 if entry.event in counts:
@@ -180,6 +187,7 @@ class Fanout:
                 receiver.write(chunk)
             else:
                 passed_by.add(receiver)
+                self._outcomes.bytes_written -= len(chunk)  # `catch_up` counts them
                 receiver.lag_from(before)
                 receiver.counted_to = log.head
                 receiver.catch_up(log, now_ms)

@@ -31,7 +31,10 @@ class Metrics:
         backfills: Clients that resumed with a read from Redis.
         resyncs: Clients that were told of a gap, by reason.
         stalled: Sockets aborted because they took nothing.
-        redis_errors: Failed reads of the log, by kind.
+        slow: How often a socket took less than there was for it.
+        aborted: Sockets cut off without a goodbye, by reason.
+        rate_limited: What came faster than it may, by what it was.
+        redis_errors: Failed reads of the log and of the work on inboxes, and failed publishes, by kind.
         http_requests: Requests to the HTTP API, by the status of their answer.
         http_published: Events that came in by it.
         accepted: The same by event name, as far as there is room for names.
@@ -51,6 +54,9 @@ class Metrics:
     backfills: int = 0
     resyncs: Counter[str] = field(default_factory=Counter)
     stalled: int = 0
+    slow: int = 0
+    aborted: Counter[str] = field(default_factory=Counter)
+    rate_limited: Counter[str] = field(default_factory=Counter)
     redis_errors: Counter[str] = field(default_factory=Counter)
     http_requests: Counter[int] = field(default_factory=Counter)
     http_published: int = 0

@@ -77,6 +77,7 @@ class Outcomes:
     Attributes:
         delivered: Frames handed to sockets, by event name.
         caught_up: How many of them were written later than they came: to clients that resumed, or had been slow.
+        bytes_written: Bytes of frames handed to sockets: pushes, replies, and what the gateway says itself.
         dropped: Events that a socket went without, by reason.
         dropped_by_name: The same by event name, as far as the name was still known.
         acked, acked_by_name: Acknowledgements of events with a receipt.
@@ -86,6 +87,7 @@ class Outcomes:
     def __init__(self) -> None:
         self.delivered = ByName()
         self.caught_up = 0
+        self.bytes_written = 0
         self.dropped: Counter[str] = Counter()
         self.dropped_by_name = ByName()
         self.acked = 0

@@ -257,7 +257,7 @@ class Subscriber:
         entries = log.admissible(seqs, self.addresses, now_ms, lagging=after_pause, wants=self._judge(log))
         before = self._written
         self._written += len(seqs)  # first, because writing may pause and ask where we are
-        fitting = self._write_entries(entries)
+        fitting = self._write_entries(entries, log)
         if fitting < len(entries):
             self._written = bisect_left(self._backlog, entries[fitting].seq, lo=before)
             del entries[fitting:]
@@ -273,17 +273,18 @@ class Subscriber:
         wants = self._judge(log)
         if wants is not None:
             entries = [entry for entry in taken if wants(entry)]
-        fitting = self._write_entries(entries)
+        fitting = self._write_entries(entries, log)
         done = len(taken) if fitting == len(entries) else taken.index(entries[fitting])
         self._older = self._older[done:]
         log.outcomes.wrote(entries[:fitting], self, log.sieve)
 
-    def _write_entries(self, entries: list[Entry]) -> int:
+    def _write_entries(self, entries: list[Entry], log: Log) -> int:
         """Write as many of the first entries as make one write, at least one; return how many."""
         frames = self.wire.frames(entries)
         fitting = bisect_right(list(accumulate(map(len, frames))), MAX_WRITE_BYTES) or min(1, len(entries))
         chunk = b"".join(frames[:fitting])
         if chunk:
+            log.outcomes.bytes_written += len(chunk)
             self.write(chunk)
         return fitting
 

@@ -20,6 +20,7 @@ from gateway.addresses import Networks
 from gateway.admission import AddressLimits, Admission
 from gateway.auth import Authenticator, Jwks, Key, hmac_key, public_key, public_key_file
 from gateway.backfill import Backfill
+from gateway.canary import Canary
 from gateway.chat import Chat
 from gateway.clients import Census
 from gateway.commands import command_table
@@ -51,7 +52,7 @@ from gateway.store.stream import StreamReader
 from gateway.tls import Certificate
 from gateway.wire.v1 import DeflateWire, TextWire
 from publisher import Publisher
-from publisher.event import ACCESS, CLIENT_STATISTICS, CLIENTS, EXPLAIN
+from publisher.event import ACCESS, CANARY, CLIENT_STATISTICS, CLIENTS, EXPLAIN
 from publisher.templates import Templates
 
 _log = structlog.get_logger()
@@ -68,6 +69,7 @@ class Parts:
     text_wire: TextWire
     reports: Reports
     rules: AddressRules
+    canary: Canary
 
 
 def build(settings: Settings, redis: Redis) -> Parts:
@@ -121,7 +123,9 @@ def build(settings: Settings, redis: Redis) -> Parts:
     consumers = _consumers(settings, redis, services, recovery, on_poison)
     reports = Reports(redis, log.outcomes.receipts, settings.instance_id, retention_s=settings.log.retention_s)
     text_wire = TextWire(lambda number: log.partitions[number].epoch, on_poison)
-    return Parts(services, consumers, text_wire, reports, rules)
+    canary = _canary(settings, services)
+    orders.add(CANARY, canary.obey)
+    return Parts(services, consumers, text_wire, reports, rules, canary)
 
 
 def _add_questions(services: Services, orders: Orders, respondent: Respondent) -> None:
@@ -130,6 +134,17 @@ def _add_questions(services: Services, orders: Orders, respondent: Respondent) -
     orders.add(EXPLAIN, respondent.order(Explainer(services).answer))
     orders.add(CLIENTS, respondent.order(census.clients))
     orders.add(CLIENT_STATISTICS, respondent.order(census.statistics))
+
+
+def _canary(settings: Settings, services: Services) -> Canary:
+    return Canary(
+        services.publisher,
+        services.metrics,
+        settings.instance_id,
+        partitions=settings.log.partitions,
+        interval_s=settings.ready.canary_interval_s,
+        timeout_s=settings.ready.canary_timeout_s,
+    )
 
 
 def _consumers(
@@ -159,7 +174,7 @@ def _consumers(
 def server_options(settings: Settings, parts: Parts, unready: Callable[[], list[str]]) -> ServerOptions:
     """Return what the server is told."""
     return ServerOptions(
-        max_connections=settings.limits.connections or room_for_files(),
+        max_connections=most_connections(settings),
         origins=frozenset(origin.lower() for origin in settings.listen.origins),
         text_wire=parts.text_wire,
         deflate_wire=DeflateWire(parts.text_wire) if settings.compression.enabled else None,
@@ -184,6 +199,11 @@ def address_rules(settings: Settings) -> AddressRules:
 def trusted_proxies(settings: Settings) -> Networks[bool]:
     """Return the proxies whose word is taken."""
     return Networks((network, True) for network in settings.listen.trusted_proxies)
+
+
+def most_connections(settings: Settings) -> int:
+    """Return beyond how many sockets handshakes are refused."""
+    return settings.limits.connections or room_for_files()
 
 
 def room_for_files() -> int:

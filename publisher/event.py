@@ -55,6 +55,7 @@ EXPLAIN: Final = "explain"
 CLIENTS: Final = "clients"
 CLIENT_STATISTICS: Final = "client_statistics"
 ACCESS: Final = "access"
+CANARY: Final = "canary"
 
 MAX_EVENT_BYTES: Final = 256 * 1024
 MAX_NAME_LENGTH: Final = 128

@@ -32,6 +32,7 @@ LAYERS = {
     "gateway.admission": 1,
     "gateway.continuity": 1,
     "gateway.fanout": 1,
+    "gateway.histogram": 1,
     "gateway.hub": 1,
     "gateway.limits": 1,
     "gateway.log": 1,
@@ -53,6 +54,7 @@ LAYERS = {
     # L3 services
     "gateway.access": 3,
     "gateway.backfill": 3,
+    "gateway.canary": 3,
     "gateway.chat": 3,
     "gateway.clients": 3,
     "gateway.commands": 3,
@@ -68,6 +70,7 @@ LAYERS = {
     "gateway.plugin_session": 3,
     "gateway.plugins": 3,
     "gateway.questions": 3,
+    "gateway.readiness": 3,
     "gateway.recovery": 3,
     "gateway.replies": 3,
     "gateway.reports": 3,

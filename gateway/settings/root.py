@@ -18,6 +18,7 @@ from gateway.settings.extensions import Handlers, Templates
 from gateway.settings.inbox import Inbox
 from gateway.settings.listeners import Compression, Http, Listen
 from gateway.settings.process import Instance, Log, Logging, Redis, Shutdown
+from gateway.settings.ready import Ready
 
 ENV_PREFIX: Final = "GATEWAY_"
 MIN_SECRET_BYTES: Final = 32
@@ -55,6 +56,7 @@ class Settings(BaseSettings):
     chat: Chat = Chat()
     history: History = History()
     compression: Compression = Compression()
+    ready: Ready = Ready()
     shutdown: Shutdown = Shutdown()
     logging: Logging = Logging()
     handlers: Handlers = Field((), description="Plug-in handlers, as `package.module:Class`, in the order of asking.")

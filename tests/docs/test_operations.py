@@ -43,7 +43,8 @@ async def exported(redis_url):
             await settled(tide, user)
             await user.send("ping")
         metrics = gateway.services.metrics
-        for counter in (metrics.auth_failures, metrics.resyncs, metrics.redis_errors, metrics.accepted):
+        labelled = (metrics.auth_failures, metrics.resyncs, metrics.redis_errors, metrics.accepted)
+        for counter in (*labelled, metrics.handshakes_refused, metrics.aborted, metrics.rate_limited):
             counter["x"] += 1
         metrics.closed[1000] += 1
         gateway.services.log.outcomes.dropped["low"] += 1
