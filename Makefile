@@ -5,7 +5,7 @@ PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3
 	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$python && break; done)
 BIN := .venv/bin
 
-.PHONY: help setup run test lint format bench clean
+.PHONY: help setup run test lint format documents bench clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -38,6 +38,10 @@ lint: .venv/installed ## run the linters and the type checker
 format: .venv/installed ## format the code
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+documents: .venv/installed ## make docs/asyncapi.yaml and docs/openapi.json anew from the code
+	@$(BIN)/python -m gateway asyncapi > docs/asyncapi.yaml.new && mv docs/asyncapi.yaml.new docs/asyncapi.yaml
+	@$(BIN)/python -m gateway openapi > docs/openapi.json.new && mv docs/openapi.json.new docs/openapi.json
 
 bench: .venv/installed ## measure speed and memory against a hand-written hub and the kernel's limit
 	@$(BIN)/python -m tests.bench

@@ -22,6 +22,7 @@ LAYERS = {
     "gateway.close_codes": 0,
     "gateway.entry": 0,
     "gateway.errors": 0,
+    "gateway.fields": 0,
     "gateway.frames": 0,
     "gateway.identity": 0,
     "gateway.wire": 0,
@@ -49,6 +50,7 @@ LAYERS = {
     "gateway.tls": 2,
     # L3 services
     "gateway.access": 3,
+    "gateway.asyncapi": 3,
     "gateway.backfill": 3,
     "gateway.chat": 3,
     "gateway.clients": 3,
