@@ -10,18 +10,29 @@ BIN := .venv/bin
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
 
-# The stamp is newer than pyproject.toml while the environment is up to date, so a second start costs nothing.
-.venv/installed: pyproject.toml
+# The stamps are newer than pyproject.toml while the environment is up to date, so a second start costs nothing.
+# `make run` has its own: a newcomer need not wait for what only the tests need.
+WHAT_RUNS := gateway,embedded
+
+define install
 	@test -x $(BIN)/python || test -n "$(PYTHON)" || { \
 		echo "Tidegate needs Python 3.11 or newer, and there is none here: make PYTHON=/path/to/python"; exit 1; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv --clear .venv || { rm -rf .venv; exit 1; }
 	@echo "Installing into .venv …"
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[$(1)]'
 	@touch $@
+endef
+
+.venv/installed: pyproject.toml
+	$(call install,dev)
+	@touch .venv/runnable
+
+.venv/runnable: pyproject.toml
+	$(call install,$(WHAT_RUNS))
 
 setup: .venv/installed ## create .venv and install everything into it
 
-run: .venv/installed ## run a gateway in dev mode, on an embedded Redis
+run: .venv/runnable ## run a gateway in dev mode, on an embedded Redis
 	@exec $(BIN)/python -m gateway serve -c etc/gateway.dev.yaml
 
 test: .venv/installed ## run all tests, linters and the type checker

@@ -157,6 +157,10 @@ class Piped:
         """Send a signal."""
         self._process.send_signal(number)
 
+    def terminate(self) -> None:
+        """Ask it to end (SIGTERM)."""
+        self._process.terminate()
+
     async def shows(self, text: str, *, err: bool = False, timeout_s: float = 15) -> None:
         """Wait until it has printed `text`."""
         with self._explained():
