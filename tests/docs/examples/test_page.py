@@ -32,7 +32,7 @@ EVENTS = {
 
 def sections():
     """Return, for each example, the lines that start it, of which the last runs on, and those that use it."""
-    pairs = zip(*[iter(blocks(PAGE, "sh"))] * 2, strict=True)
+    pairs = zip(*[iter(blocks(PAGE, "sh")[2:])] * 2, strict=True)
     return {next(name for name in EVENTS if name in start.text): (start, use) for start, use in pairs}
 
 
@@ -100,6 +100,28 @@ def postgres():
         pytest.skip("needs PostgreSQL")
     with PostgresServer() as server:
         yield server
+
+
+async def test_the_examples_find_the_redis_of_make_run_as_the_page_says(services, folder, redis_server, redis_url):
+    examples = Path(shutil.copytree(folder, folder.parent / "clone" / "docs" / "examples"))
+    state = folder.parent / "clone" / ".tidegate"
+    state.mkdir()
+    (state / "redis.sock").symlink_to(redis_server.socket_path)
+    del services["TIDEGATE_REDIS_URL"]
+    publish = "python -m publisher user:42 order.shipped '{}'"
+    await shell(f"{blocks(PAGE, 'sh')[0].text}{publish}", services, examples)
+    with redis_server.client() as client:
+        assert client.xlen("tg:{events:0}") == 1
+
+
+async def test_what_arrives_is_shown_as_the_page_says(gateway, environ, redis_url, tmp_path):
+    line = blocks(PAGE, "sh")[1].text.replace(".venv/bin/python", sys.executable)
+    port = str(gateway.port)
+    environ |= {"GATEWAY_REDIS__URL": redis_url, "GATEWAY_LISTEN__HOST": "127.0.0.1", "GATEWAY_LISTEN__PORT": port}
+    async with Piped(["bash", "-c", f"exec {line}"], cwd=tmp_path, environ=environ) as client:
+        await wait_until(lambda: gateway.services.hub.count("default", "group:ticket-7"), 30)
+        await shell(f"{sys.executable} -m publisher group:ticket-7 ticket.reply '{{}}'", environ, tmp_path)
+        await client.shows("ticket.reply")
 
 
 def test_every_example_is_on_the_page_and_started_by_it():
