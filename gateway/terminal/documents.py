@@ -24,7 +24,7 @@ def asyncapi_text() -> str:
 def openapi_text() -> str:
     """Return the OpenAPI document of the HTTP API, as JSON."""
     context = cast(Context, None)  # for the routes when they are called, which they are not
-    api = make_api(context, docs=False, version=VERSION)
+    api = make_api(context, docs=False, client=False, version=VERSION)
     return orjson.dumps(describe(cast(FastAPI, api)), option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE).decode()
 
 

@@ -15,8 +15,8 @@ from gateway.wire import v1
 
 Family = Literal["reply", "notice", "event"]
 
-CODES: Final = (400, 401, 403, 404, 409, 413, 429, 503)
-"""Of an `error`."""
+CODES: Final = (400, 401, 403, 404, 409, 413, 429, 500, 503)
+"""Of an `error`; 500 where a plug-in handler has failed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -179,7 +179,7 @@ def violations(command, data):
         if field.name not in data and command.forms:
             continue
         if field.kind != "any":
-            yield {**others, field.name: {"object": [1]}}
+            yield {**others, field.name: 7 if field.kind == "object" else {"object": [1]}}
         if field.kind == "string":
             yield from ({**others, field.name: wrong} for wrong in ("", 7, True) if wrong != "" or field.least)
         if field.kind == "string" and field.most:
