@@ -254,4 +254,49 @@ _READING: Final = (
     ),
 )
 
-COMMANDS: Final = (*_SESSION, *_MEMBERSHIP, *_CHAT, *_READING)
+_PRESENCE: Final = (
+    CommandDescription(
+        name="get_online_status",
+        summary="Ask whether a user is online, or which of several.",
+        fields=(
+            name_field("user_id", "The user …", required=False),
+            Field(
+                name="user_ids",
+                kind="array",
+                items="string",
+                summary="… or the users.",
+                required=False,
+                least=1,
+                most=1_000,
+            ),
+        ),
+        forms=(("user_id",), ("user_ids",)),
+        answer=(Field(name="online", kind="any", summary="A boolean; of several users an object, user → boolean."),),
+        codes=(403, 503),
+    ),
+    CommandDescription(
+        name="get_presence",
+        summary="Ask who is in a group that you are in.",
+        fields=(
+            _GROUP_ID,
+            Field(
+                name="limit",
+                kind="integer",
+                summary="Most users.",
+                required=False,
+                least=1,
+                most=1_000,
+                default=1_000,
+            ),
+            name_field("after", "The `next` of the page before.", required=False),
+        ),
+        answer=(
+            _names("users", "Sorted."),
+            Field(name="total", kind="integer", summary="How many there are."),
+            Field(name="next", kind="string", summary="Give it back as `after`: there are more.", required=False),
+        ),
+        codes=(403, 503),
+    ),
+)
+
+COMMANDS: Final = (*_SESSION, *_MEMBERSHIP, *_CHAT, *_READING, *_PRESENCE)

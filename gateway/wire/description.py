@@ -147,6 +147,16 @@ _EVENTS: Final = (
         fields=(_text("group_id", "Where."), _text("user_id", "Who."), _text("message_id", "What.")),
     ),
     FrameDescription(
+        name="presence",
+        family="event",
+        summary="A user has come into a group that you are in, or has left it.",
+        fields=(
+            _text("group_id", "Where."),
+            _text("user_id", "Who."),
+            _one_of("action", "Take `join` as 'is there', `leave` as 'is not'.", "join", "leave"),
+        ),
+    ),
+    FrameDescription(
         name="notification",
         family="event",
         summary="Kept in the inbox as well.",

@@ -90,7 +90,15 @@ async def test_every_command_is_described_and_nothing_else(gateway):
 
 def test_every_frame_is_described_and_nothing_else():
     own = {value for name, value in vars(v1).items() if re.fullmatch(r"[A-Z][A-Z_]+", name) and isinstance(value, str)}
-    events = {chat.NEW_MESSAGE, chat.TYPING, MESSAGE_RECALLED, reading.MESSAGE_READ, NOTIFICATION, UNREAD_COUNT}
+    events = {
+        "presence",
+        chat.NEW_MESSAGE,
+        chat.TYPING,
+        MESSAGE_RECALLED,
+        reading.MESSAGE_READ,
+        NOTIFICATION,
+        UNREAD_COUNT,
+    }
     described = {frame.name for frame in FRAMES} | {command.reply for command in COMMANDS}
     assert described == (own - {v1.SUBPROTOCOL}) | events
     assert {frame.name for frame in FRAMES if frame.family == "event"} == events
@@ -213,7 +221,7 @@ def good_frames(gateway, name, cursor):
 async def patient_gateway(redis_url):
     """A gateway that takes many commands."""
     limits = {"limits__messages_per_s": 10_000, "limits__messages_burst": 10_000}
-    async with running_gateway(redis_url, history__groups=["*"], **limits) as gateway:
+    async with running_gateway(redis_url, history__groups=["*"], presence__groups=["*"], **limits) as gateway:
         yield gateway
 
 
