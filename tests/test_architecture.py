@@ -23,6 +23,7 @@ LAYERS = {
     "gateway.entry": 0,
     "gateway.errors": 0,
     "gateway.filters": 0,
+    "gateway.fields": 0,
     "gateway.frames": 0,
     "gateway.identity": 0,
     "gateway.wire": 0,
@@ -56,6 +57,7 @@ LAYERS = {
     "gateway.tls": 2,
     # L3 services
     "gateway.access": 3,
+    "gateway.asyncapi": 3,
     "gateway.backfill": 3,
     "gateway.canary": 3,
     "gateway.chat": 3,
