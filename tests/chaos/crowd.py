@@ -74,6 +74,7 @@ class Crowd:
         self.samples: array[float] | None = None
         self.told: dict[int, float] = {}
         self.staying = True
+        self.errors: list[BaseException] = []
         self.is_sampled: Callable[[Client], bool] = lambda _: True
         self._ids: dict[tuple[int, int], str] = {}
         self._rng = rng
@@ -120,8 +121,18 @@ class Crowd:
                     group.create_task(enter(client))
 
     async def everybody_in(self, timeout_s: float = 30) -> None:
-        """Wait until all are connected."""
-        await wait_until(lambda: self.inside == len(self.clients), timeout_s)
+        """
+        Wait until all are connected.
+
+        Raises:
+            AssertionError: Some are not; the message says what became of them.
+        """
+        try:
+            await wait_until(lambda: self.errors or self.inside == len(self.clients), timeout_s)
+        except AssertionError:
+            raise AssertionError(f"not everybody is in after {timeout_s} s: {self._outside()}") from None
+        if self.errors:
+            raise self.errors[0]
 
     async def settled(self, timeout_s: float = 30, *, but: Callable[[Client], bool] = lambda _: False) -> bool:
         """Wait until everybody has the newest acknowledged event of each producer; tell whether they have."""
@@ -134,6 +145,11 @@ class Crowd:
             await wait_until(lambda: all(complete(client) for client in self.clients if not but(client)), timeout_s)
             return True
         return False
+
+    def _outside(self) -> str:
+        outside = [client for client in self.clients if not client.welcomed]
+        refused = Counter(client.refusal for client in outside)
+        return f"{len(outside)} outside, answers {dict(refused)}, {len(self._tasks)} on their way"
 
     def records(self, ledger: Ledger) -> list[Record]:
         """Return what everybody had of one producer."""
@@ -186,7 +202,12 @@ class Crowd:
     def _start(self, client: Client) -> None:
         task = asyncio.create_task(self._return(client, client.down_at), name="return")
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(self._returned)
+
+    def _returned(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self.errors.append(error)
 
     async def _return(self, client: Client, down_at: float) -> None:
         if client.reconnect_in_s is not None:

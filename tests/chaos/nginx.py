@@ -57,7 +57,9 @@ async def nginx(ports: Sequence[int]) -> AsyncIterator[int]:
     """Run nginx in front of these ports of 127.0.0.1; give its own."""
     folder = Path(tempfile.mkdtemp(prefix="tg-nginx-"))
     port = free_port()
-    servers = "\n".join(f"        server 127.0.0.1:{each} max_fails=1 fail_timeout=1s;" for each in ports)
+    # With max_fails nginx takes a gateway for failed until a request to it has *ended*, and lets one through per
+    # fail_timeout until then. A WebSocket ends hours later: a restarted gateway would get one client a second.
+    servers = "\n".join(f"        server 127.0.0.1:{each} max_fails=0;" for each in ports)
     (folder / "nginx.conf").write_text(_CONFIGURATION.format(folder=folder, port=port, servers=servers))
     process = subprocess.Popen(
         [str(PROGRAM), "-p", str(folder), "-c", str(folder / "nginx.conf"), "-e", str(folder / "error.log")],

@@ -1,5 +1,5 @@
 """The scenarios, one family a module, in the order of the table."""
 
-from tests.chaos.scenarios import instances
+from tests.chaos.scenarios import instances, servers
 
-SCENARIOS = (*instances.SCENARIOS,)
+SCENARIOS = (*instances.SCENARIOS, *servers.SCENARIOS)
