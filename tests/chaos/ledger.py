@@ -20,6 +20,8 @@ OK: Final = 1
 FAILED: Final = 2
 UNKNOWN: Final = 3
 
+SOON_S: Final = 3.0
+
 
 class Ledger:
     """
@@ -185,7 +187,7 @@ def judge(record: Record, ledger: Ledger) -> Tally:
         tally.delivered += last - first + 1
         tally.phantom += sum(ledger.fate(number) in (FAILED, UNSENT) for number in range(first, last + 1))
     for after, before in record.holes(ledger.last):
-        named = [Cursor.parse(gap.cursor) for gap in record.gaps if gap.after == after]
+        named = [Cursor.parse(gap.cursor) for gap in record.gaps if _in_time(gap, ledger, after, before)]
         for number in range(after + 1, before):
             if ledger.fate(number) != OK or number in late or not _is_due(record, ledger, number, after):
                 continue
@@ -210,6 +212,17 @@ def _is_due(record: Record, ledger: Ledger, number: int, after: int) -> bool:
         return True
     joined, event = Cursor.parse(record.joined), ledger.id_of(number)
     return joined.epoch != event.epoch or (event.ms, event.n) > (joined.ms, joined.n)
+
+
+def _in_time(gap: Gap, ledger: Ledger, after: int, before: int) -> bool:
+    """
+    Tell whether a `resync` came in the hole, or soon behind it.
+
+    A trimmed entry is noticed by the count, which is looked at after what was left has been delivered.
+    """
+    if gap.after == after:
+        return True
+    return gap.after >= before and ledger.sent_at[gap.after] - ledger.sent_at[before] <= SOON_S
 
 
 def _covers(resync: Cursor, event: Cursor) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.chaos.ledger import FAILED, OK, Ledger, Record, judge
+from tests.chaos.ledger import FAILED, OK, UNKNOWN, Ledger, Record, judge
 
 EPOCH = "aaaa"
 
@@ -82,6 +82,17 @@ def test_a_resync_excuses_the_range_that_it_names(cursor: str, lost: int, signal
     assert (tally.lost, tally.signalled, tally.resyncs) == (lost, signalled, 1)
 
 
+@pytest.mark.parametrize(("seconds_between", "lost"), [(0.1, 0), (1.0, 1)])
+def test_a_resync_may_come_soon_after_what_was_left_and_not_late(seconds_between: float, lost: int) -> None:
+    ledger = _ledger()
+    for number in range(1, 11):
+        ledger.sent_at[number] = number * seconds_between
+    record = _record(1, 2, 4, 5, 6, 7, 8, 9)
+    record.resync(f"9-0.0.{EPOCH}", "trimmed")
+    record.take(10, is_first_id=True)
+    assert judge(record, ledger).lost == lost
+
+
 def test_a_resync_excuses_no_other_hole() -> None:
     record = _record(1, 2)
     record.resync(f"3-0.0.{EPOCH}", "trimmed")
@@ -92,6 +103,4 @@ def test_a_resync_excuses_no_other_hole() -> None:
 
 
 def test_what_nobody_was_promised_may_come_late() -> None:
-    from tests.chaos.ledger import UNKNOWN
-
     assert judge(_record(1, 2, 4, 3, 5, 6, 7, 8, 9, 10), _ledger(fates={3: UNKNOWN})).misplaced == 0

@@ -1,6 +1,5 @@
 """
-A TCP proxy in front of a server, which does to connections what networks do: cuts, silence, delay,
-parts, losses.
+A TCP proxy in front of a server, which does to connections what networks do: cuts, silence, delay, losses.
 
     async with Proxy(server.port) as proxy:
         ... proxy.url
@@ -128,7 +127,7 @@ class Proxy:
     ) -> None:
         """Forward until either side ends; then end the other."""
         try:
-            with contextlib.suppress(OSError):
+            with contextlib.suppress(OSError, RuntimeError):  # uvloop's, for a transport that was aborted
                 while data := await source.read(_CHUNK):
                     await self._held.wait()
                     if self._silent:

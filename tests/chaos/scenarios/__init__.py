@@ -1,5 +1,5 @@
 """The scenarios, one family a module, in the order of the table."""
 
-from tests.chaos.scenarios import instances, servers
+from tests.chaos.scenarios import instances, network, servers
 
-SCENARIOS = (*instances.SCENARIOS, *servers.SCENARIOS)
+SCENARIOS = (*instances.SCENARIOS, *servers.SCENARIOS, *network.SCENARIOS)

@@ -73,6 +73,13 @@ async def _goes_on(crowd: Crowd, ledger: Ledger) -> float:
     return time.monotonic() - began
 
 
+async def _all_told(crowd: Crowd) -> int:
+    """Wait until everybody had a `resync`, or will have none; return how many had."""
+    with contextlib.suppress(AssertionError):
+        await wait_until(lambda: len(crowd.told) == len(crowd.clients), 10)
+    return len(crowd.told)
+
+
 async def _stored(server: RedisServer) -> set[str]:
     """Return the ids of everything in the stream, as publishers were told them."""
 
@@ -110,6 +117,9 @@ async def failover(lab: Lab, outcome: Outcome) -> None:
                     await asyncio.sleep(lab.rng.uniform(0.3, 1.0))
                     lost += await _promote(replica, master, front, link, ledger, lab)
                     await _goes_on(crowd, ledger)
+                    told = await _all_told(crowd)
+                    outcome.require(f"promotion {number + 1}: told", told, at_least=_CLIENTS, at_most=_CLIENTS)
+                    crowd.told.clear()
                     master, replica = replica, master
             complete = await crowd.settled()
             tally = crowd.tally()
@@ -117,7 +127,6 @@ async def failover(lab: Lab, outcome: Outcome) -> None:
             outcome.count_publishes(ledger)
             outcome.require("lost by the failover", lost, at_least=1)
             outcome.require_delivery(tally, signalled=True, doubled=True)
-            outcome.require("clients told of it", len(crowd.told), at_least=_CLIENTS, at_most=_CLIENTS)
             outcome.require_zero(sockets_closed=crowd.drops, incomplete_after_30_s=int(not complete))
 
 
@@ -181,8 +190,7 @@ async def lose_log(lab: Lab, outcome: Outcome) -> None:
             lab.say(name)
             async with _audience(server, lab) as (them, crowd, producer):
                 began = await lose(server, them, crowd, producer)
-                with contextlib.suppress(AssertionError):
-                    await wait_until(lambda crowd=crowd: len(crowd.told) == _CLIENTS, 10)
+                await _all_told(crowd)
                 times = [at - began for at in crowd.told.values()]
                 await producer.publish(1)
                 complete = await crowd.settled()
