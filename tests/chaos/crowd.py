@@ -39,6 +39,8 @@ class Crowd:
         drops: Connections that ended after a `welcome`.
         refusals: HTTP answers that were no upgrade, by status.
         close_codes: Those that the server gave.
+        is_due: Whether a client is to have a producer's events.
+        is_sampled: Whether a client's latencies count.
         samples: Where the latencies of events go, in seconds; None: they are not measured.
         told: When each client last had a `resync`, by its index.
     """
@@ -76,6 +78,7 @@ class Crowd:
         self.staying = True
         self.errors: list[BaseException] = []
         self.is_sampled: Callable[[Client], bool] = lambda _: True
+        self.is_due: Callable[[Client, Ledger], bool] = lambda _client, _ledger: True
         self._ids: dict[tuple[int, int], str] = {}
         self._rng = rng
         self._ports = list(ports)
@@ -139,7 +142,11 @@ class Crowd:
         newest = [ledger.last_acknowledged() for ledger in self.ledgers]
 
         def complete(client: Client) -> bool:
-            return all(record.last >= last for record, last in zip(client.records, newest, strict=True))
+            return all(
+                client.records[ledger.name].last >= last
+                for ledger, last in zip(self.ledgers, newest, strict=True)
+                if self.is_due(client, ledger)
+            )
 
         with contextlib.suppress(AssertionError):
             await wait_until(lambda: all(complete(client) for client in self.clients if not but(client)), timeout_s)
@@ -152,8 +159,8 @@ class Crowd:
         return f"{len(outside)} outside, answers {dict(refused)}, {len(self._tasks)} on their way"
 
     def records(self, ledger: Ledger) -> list[Record]:
-        """Return what everybody had of one producer."""
-        return [client.records[ledger.name] for client in self.clients]
+        """Return what everybody had of one producer whose events they are to have."""
+        return [client.records[ledger.name] for client in self.clients if self.is_due(client, ledger)]
 
     def tally(self) -> Tally:
         """Return the check of everything against everybody."""

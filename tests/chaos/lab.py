@@ -113,6 +113,33 @@ def processor_s(pid: int) -> float:
     return usage(pid).cpu_s
 
 
+class Contention:
+    """
+    Measures how much of the machine others use: what our own processes could have done in that time, they did later.
+
+    `async with Contention() as contention: …`, then `contention.stolen_s`.
+    """
+
+    def __init__(self) -> None:
+        self.stolen_s = 0.0
+
+    async def __aenter__(self) -> Contention:
+        self._before = _busy_s() - processor_s(os.getpid())
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        others_s = _busy_s() - processor_s(os.getpid()) - self._before
+        self.stolen_s = max(0.0, others_s) / (os.cpu_count() or 1)
+
+
+def _busy_s() -> float:
+    """Return the processor time that the whole machine has used (proc(5), /proc/stat)."""
+    user, nice, system, _idle, _iowait, irq, softirq, steal = map(
+        int, Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:9]
+    )
+    return (user + nice + system + irq + softirq + steal) / os.sysconf("SC_CLK_TCK")
+
+
 def load() -> float:
     """Return how many processes want a core at the moment, by the last minute's average."""
     return float(Path("/proc/loadavg").read_text().split()[0])

@@ -1,5 +1,11 @@
 """The scenarios, one family a module, in the order of the table."""
 
-from tests.chaos.scenarios import instances, network, servers
+from tests.chaos.scenarios import instances, network, readers, servers, storm
 
-SCENARIOS = (*instances.SCENARIOS, *servers.SCENARIOS, *network.SCENARIOS)
+SCENARIOS = (
+    *instances.SCENARIOS,
+    *servers.SCENARIOS,
+    *network.SCENARIOS,
+    *readers.SCENARIOS,
+    *storm.SCENARIOS,
+)
