@@ -1,6 +1,6 @@
 """The scenarios, one family a module, in the order of the table."""
 
-from tests.chaos.scenarios import instances, network, readers, servers, storm
+from tests.chaos.scenarios import hostile, instances, network, readers, servers, storm
 
 SCENARIOS = (
     *instances.SCENARIOS,
@@ -8,4 +8,5 @@ SCENARIOS = (
     *network.SCENARIOS,
     *readers.SCENARIOS,
     *storm.SCENARIOS,
+    *hostile.SCENARIOS,
 )
