@@ -1,7 +1,8 @@
 """
 A WebSocket client that costs little: thousands of them live in one process.
 
-It knows frames, the log's events and its own cursor, and nothing of scenarios. A `Crowd` opens it and is told of its end.
+It knows frames, the log's events and its own cursor, and nothing of scenarios. A `Crowd` opens it and is told of its
+end.
 """
 
 from __future__ import annotations

@@ -90,8 +90,8 @@ class Crowd:
         self.clients = [self._client(index, groups_of) for index in range(count)]
 
     def _client(self, index: int, groups_of: Callable[[int], list[str]] | None) -> Client:
-        groups = {"groups": groups_of(index)} if groups_of is not None else {}
-        return Client(self, index, make_token(f"u{index}", ttl_s=_TOKEN_LIFE_S, **groups), len(self.ledgers))
+        groups = groups_of(index) if groups_of is not None else None
+        return Client(self, index, make_token(f"u{index}", ttl_s=_TOKEN_LIFE_S, groups=groups), len(self.ledgers))
 
     @property
     def inside(self) -> int:

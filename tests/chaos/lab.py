@@ -100,7 +100,7 @@ def milliseconds(values: array[float], share: float) -> float:
 
 def open_files(pid: int) -> int:
     """Count the file descriptors of a process."""
-    return len(os.listdir(f"/proc/{pid}/fd"))
+    return len(list(Path(f"/proc/{pid}/fd").iterdir()))
 
 
 def resident_kib(pid: int) -> float:

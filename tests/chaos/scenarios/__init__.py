@@ -1,6 +1,6 @@
 """The scenarios, one family a module, in the order of the table."""
 
-from tests.chaos.scenarios import hostile, instances, network, readers, servers, storm
+from tests.chaos.scenarios import hostile, instances, network, readers, servers, soak, storm
 
 SCENARIOS = (
     *instances.SCENARIOS,
@@ -9,4 +9,5 @@ SCENARIOS = (
     *readers.SCENARIOS,
     *storm.SCENARIOS,
     *hostile.SCENARIOS,
+    *soak.SCENARIOS,
 )

@@ -211,9 +211,7 @@ async def lose_log(lab: Lab, outcome: Outcome) -> None:
 
 
 @contextlib.asynccontextmanager
-async def _audience(
-    server: RedisServer, lab: Lab
-) -> AsyncIterator[tuple[list[GatewayProcess], Crowd, Producer]]:
+async def _audience(server: RedisServer, lab: Lab) -> AsyncIterator[tuple[list[GatewayProcess], Crowd, Producer]]:
     ledger = Ledger()
     async with (
         # Little in memory, or the instances would serve everything that Redis has forgotten.
@@ -261,9 +259,7 @@ async def _trim(server: RedisServer, them: list[GatewayProcess], _crowd: Crowd, 
     return began
 
 
-async def _trim_while_away(
-    server: RedisServer, _them: list[GatewayProcess], crowd: Crowd, producer: Producer
-) -> float:
+async def _trim_while_away(server: RedisServer, _them: list[GatewayProcess], crowd: Crowd, producer: Producer) -> float:
     """Trim past the cursors of clients who are not there."""
     crowd.staying = False
     for client in crowd.clients:
