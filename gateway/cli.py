@@ -1,6 +1,6 @@
 """
 The command line: `gateway serve`, `api`, `check`, `token`, `apikey`, `connect`, `tail`, `instances`, `explain`,
-`inbox`.
+`inbox`, `access`.
 
 Parses arguments, loads the settings and hands over; each command that prints has a module in `terminal`. What a command
 needs is imported when it runs, so that `--help` and the small ones are quick.
@@ -72,6 +72,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     _add_json(tail, "print one JSON object per event")
     _add_json(command("instances", _instances, "List the instances that live, with their lag."))
+    _add_access(
+        command("access", _access, "Block or allow networks on all gateways; without arguments, list the rules.")
+    )
     explain = command("explain", _explain, "Say why a user did or did not get an event.")
     explain.add_argument("event", metavar="EVENT_ID", help="the event's id, as the publisher returned it")
     explain.add_argument("--user", required=True, metavar="ID", help="the user it was meant for")
@@ -102,6 +105,20 @@ def _add_inbox(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--user", type=_user, metavar="ID", help="only this user's")
     parser.add_argument("--repair", action="store_true", help="make right what is not so")
+    _add_json(parser)
+
+
+def _add_access(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("action", nargs="?", choices=("block", "allow", "clear"), help="what to do; default: list")
+    parser.add_argument("network", nargs="?", metavar="NETWORK", help="a CIDR network, or a single address")
+    parser.add_argument(
+        "--for",
+        dest="lasts_s",
+        type=_duration,
+        default=7 * 24 * 3600.0,
+        metavar="TIME",
+        help="how long the rule lasts: 15m, 2h, 30d; default: 7d. Lasting ones belong into the configuration",
+    )
     _add_json(parser)
 
 
@@ -239,6 +256,14 @@ def _inbox(options: argparse.Namespace) -> int:
         _tool_settings(options),
         CheckOptions(tenant=options.tenant, user=options.user, repair=options.repair, as_json=options.json),
     )
+
+
+def _access(options: argparse.Namespace) -> int:
+    from gateway.terminal.access import change_access, show_access
+
+    if options.action is None:
+        return show_access(_tool_settings(options), as_json=options.json)
+    return change_access(_tool_settings(options), options.action, options.network, lasts_s=options.lasts_s)
 
 
 def _tool_settings(options: argparse.Namespace) -> Settings:

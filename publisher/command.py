@@ -12,11 +12,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from publisher import keys
+from publisher.access import MAX_RULES, AccessChange
 from publisher.control import Revocation
 from publisher.cursor import Cursor
 from publisher.event import Event
 from publisher.options import Options
-from publisher.script import NOTIFY, PUBLISH, PUBLISH_KEPT, RECALL, REVOKE, Script
+from publisher.script import ACCESS, NOTIFY, PUBLISH, PUBLISH_KEPT, RECALL, REVOKE, Script
 
 # Nobody writes it into the inboxes for so long: then there is no gateway any more.
 WORK_TTL_MS = 7 * 24 * 3600 * 1000
@@ -138,6 +139,19 @@ class CommandBuilder:
             partition,
             (*self._log_keys[partition], keys.inbox_work(partition).encode(), *key_names),
             (self._maxlen, ttl, b"%d" % WORK_TTL_MS, b"%d" % partition, *event.fields),
+            key,
+        )
+
+    def access(self, change: AccessChange) -> Command:
+        """Return the command that remembers and announces an address rule, always in partition 0."""
+        key, key_names, ttl = self._idempotency(change.event, 0)
+        lasts_ms = b"%d" % int(change.lasts_s * 1000)
+        rule = (change.action.encode(), change.network.encode(), lasts_ms, b"%d" % MAX_RULES)
+        return Command(
+            ACCESS,
+            0,
+            (*self._log_keys[0], keys.access_rules(0).encode(), *key_names),
+            (self._maxlen, ttl, *rule, *change.event.fields),
             key,
         )
 

@@ -77,6 +77,16 @@ def inbox_owner(key: str) -> tuple[str, str]:
     return tenant, name.replace("%3A", ":").replace("%25", "%")
 
 
+def templates() -> str:
+    """Hash: the gateways' message templates, as JSON in the field `json`; expires unless a gateway renews it."""
+    return f"{PREFIX}templates"
+
+
+def access_rules(partition: int) -> str:
+    """Sorted set of address rules, `<action> <network>`, scored by when (ms) each ends; expires with the last."""
+    return f"{stream(partition)}:access"
+
+
 def partition_of(address: str, partitions: int) -> int:
     """Return the partition of an event whose first address is `address`."""
     return crc32(address.encode()) % partitions if partitions > 1 else 0

@@ -8,11 +8,15 @@ from fastapi import APIRouter, FastAPI
 from starlette.types import ASGIApp
 
 from gateway.http import (
+    access_routes,
     batch_routes,
+    client_routes,
     docs_routes,
     history_routes,
+    javascript_routes,
     notification_routes,
     operation_routes,
+    presence_routes,
     push_routes,
     user_routes,
 )
@@ -25,8 +29,11 @@ _ROUTERS: Final[tuple[APIRouter, ...]] = (
     batch_routes.router,
     push_routes.system,
     notification_routes.router,
+    client_routes.router,
     user_routes.router,
     history_routes.router,
+    access_routes.router,
+    presence_routes.router,
     operation_routes.router,
 )
 
@@ -42,7 +49,7 @@ What fails is answered with problem JSON (RFC 9457).
 """
 
 
-def make_api(context: Context, *, docs: bool, version: str) -> ASGIApp:
+def make_api(context: Context, *, docs: bool, client: bool, version: str) -> ASGIApp:
     """Return the API, without its gate."""
     app = FastAPI(
         title="Tidegate",
@@ -66,6 +73,8 @@ def make_api(context: Context, *, docs: bool, version: str) -> ASGIApp:
     add_handlers(app)
     for router in _ROUTERS:
         app.include_router(router)
+    if client:
+        javascript_routes.add_client(app)
     if docs:
         docs_routes.add_docs(app, describe(app))
     return app

@@ -27,6 +27,7 @@ from gateway.metrics import Metrics
 from gateway.revocations import Revocations
 
 PUSH: Final = "push"
+ADMIN: Final = "admin"
 KEY_PREFIX: Final = "tg_"
 
 _KEY_BYTES: Final = 32
@@ -43,11 +44,13 @@ class ApiKey:
         name: For logs and limits.
         digest: SHA-256 of the key, in hex.
         tenant: Whom its holder works for.
+        scopes: What its holder may do.
     """
 
     name: str
     digest: str
     tenant: str
+    scopes: frozenset[str] = frozenset({PUSH})
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +141,7 @@ class Callers:
         if found is None:
             self._metrics.auth_failures["unknown_key"] += 1
             raise _unauthenticated("this API key is not known here", "unknown_key")
-        return Caller(found.tenant, f"key:{found.name}", frozenset({PUSH}))
+        return Caller(found.tenant, f"key:{found.name}", found.scopes)
 
 
 def _unauthenticated(detail: str, reason: str | None = None) -> Problem:
@@ -163,14 +166,31 @@ async def pushing(
     Raises:
         Problem: 403.
     """
+    return _with_scope(request, PUSH)
+
+
+async def operating(
+    request: Request, _: Annotated[object, Depends(_bearer)], __: Annotated[object, Depends(_api_key)]
+) -> Caller:
+    """
+    Return the caller, who may operate the gateways: all of them, and for all tenants.
+
+    Raises:
+        Problem: 403.
+    """
+    return _with_scope(request, ADMIN)
+
+
+def _with_scope(request: Request, scope: str) -> Caller:
     caller: Caller = request.state.caller
-    if PUSH not in caller.scopes:
-        challenge = f'{_CHALLENGE}, error="insufficient_scope", scope="{PUSH}"'
-        raise Problem(403, f"the token lacks the scope `{PUSH}`", headers={"WWW-Authenticate": challenge})
+    if scope not in caller.scopes:
+        challenge = f'{_CHALLENGE}, error="insufficient_scope", scope="{scope}"'
+        raise Problem(403, f"the token lacks the scope `{scope}`", headers={"WWW-Authenticate": challenge})
     return caller
 
 
 Pushing = Annotated[Caller, Depends(pushing)]
+Operating = Annotated[Caller, Depends(operating)]
 
 
 @dataclass(frozen=True, slots=True)

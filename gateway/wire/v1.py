@@ -35,6 +35,10 @@ RESYNC: Final = "resync"
 TOKEN_EXPIRING: Final = "token_expiring"
 GOING_AWAY: Final = "going_away"
 
+OWN_FRAMES: Final = frozenset(
+    (WELCOME, ACK, ERROR, PONG, ECHO, AUTH_SUCCESS, AUTH_FAILED, RESYNC, TOKEN_EXPIRING, GOING_AWAY)
+)
+
 MAX_MESSAGE_ID_LENGTH: Final = 256
 
 _MAX_CACHED_NAMES = 4_096

@@ -54,7 +54,8 @@ async def test_the_snippets_run_as_they_stand(redis_url, stored):
     finally:
         await scope["tide"].aclose()
     names = stored()
-    assert set(names) == {"order.shipped", "order.moved", "notice", "tick", "kick", "revoke", "notification"}
+    pushed = {"order.shipped", "order.moved", "notice", "tick", "notification"}
+    assert set(names) == pushed | {"kick", "revoke", "access"}
     assert names.count("kick") == names.count("revoke") == 2
     assert Cursor.parse(scope["event_id"])
 
@@ -127,7 +128,7 @@ def test_every_option_of_a_notification_is_listed():
 
 def test_every_option_of_kick_and_revoke_is_listed():
     names = {name for row in table_rows(PAGE) for name in row[0].split(" or ")}
-    for method in (Publisher.kick, Publisher.revoke):
+    for method in (Publisher.kick, Publisher.revoke, Publisher.access):
         assert set(inspect.signature(method).parameters) - {"self"} <= names
 
 

@@ -18,8 +18,8 @@ EVERLASTING = {stream(partition) for partition in range(2)} | {epoch(partition) 
 async def test_every_key_but_the_log_and_its_epoch_ends_by_itself(server: RedisServer) -> None:
     async with (
         Publisher(server.url, partitions=2) as tide,
-        running_gateway(server.url, log__partitions=2, history__groups=["*"]) as one,
-        running_gateway(server.url, log__partitions=2, history__groups=["*"]) as other,
+        running_gateway(server.url, log__partitions=2, history__groups=["*"], presence__groups=["*"]) as one,
+        running_gateway(server.url, log__partitions=2, history__groups=["*"], presence__groups=["*"]) as other,
         connected(one, "1") as alice,
         connected(other, "2") as bob,
     ):
@@ -51,6 +51,7 @@ async def test_every_key_but_the_log_and_its_epoch_ends_by_itself(server: RedisS
         await redis.aclose()
         await settled(tide, alice, bob)
         with server.client() as client:
+            await wait_until(lambda: list(client.scan_iter("tg:presence:*:group:ops")))
             everything = sorted(client.scan_iter(count=1_000))
             assert len(everything) > 60
             assert {key for key in everything if client.ttl(key) == -1} == EVERLASTING
