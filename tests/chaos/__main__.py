@@ -19,6 +19,7 @@ import signal
 import sys
 import tempfile
 import time
+from collections.abc import AsyncIterator, Coroutine
 from pathlib import Path
 
 import uvloop
@@ -103,7 +104,7 @@ async def _play(scenario: Scenario, outcome: Outcome, options: argparse.Namespac
 
 
 @contextlib.asynccontextmanager
-async def _playing_beside(scenario: Scenario, seed: int):  # type: ignore[no-untyped-def]
+async def _playing_beside(scenario: Scenario, seed: int) -> AsyncIterator[Coroutine[None, None, Outcome]]:
     """Play a scenario in another process; give what waits for its outcome."""
     _say(f"{scenario.key} is played beside the others: {scenario.title}")
     with tempfile.TemporaryDirectory(prefix="tg-chaos-") as folder:
@@ -111,7 +112,12 @@ async def _playing_beside(scenario: Scenario, seed: int):  # type: ignore[no-unt
         command = ["-m", "tests.chaos", "--only", scenario.key, "--seed", str(seed), "--json", str(file)]
         with (Path(folder) / "output").open("wb") as output:
             process = await asyncio.create_subprocess_exec(
-                sys.executable, *command, stdin=asyncio.subprocess.DEVNULL, stdout=output, stderr=output
+                sys.executable,
+                *command,
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                start_new_session=True,  # Ctrl-C is for this process, which ends that one
             )
         try:
             yield _outcome(process, file, scenario.key)

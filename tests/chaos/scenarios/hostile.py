@@ -87,7 +87,9 @@ async def _flooded(gateway: GatewayProcess, name: str, outcome: Outcome, lab: La
             f"{name}:_files_leaked": max(0, open_files(gateway.pid) - files - 2),
         }
     )
-    outcome.require(f"{name}: log lines a second", (_lines(gateway) - lines) / seconds, at_most=_QUIET_LINES_PER_S)
+    written = _lines(gateway) - lines
+    outcome.require(f"{name}: log lines", written, at_least=1)
+    outcome.require(f"{name}: log lines a second", written / seconds, at_most=_QUIET_LINES_PER_S)
 
 
 async def vanished_peers(lab: Lab, outcome: Outcome) -> None:

@@ -125,7 +125,11 @@ async def _play_lane(
         proxy.restore()
         first = steady.last + 1
         with contextlib.suppress(AssertionError):  # what stalls for longer shows in the latencies
-            await wait_until(lambda first=first: crowd.clients[0].records[0].last >= first, _RECOVERY_S)
+            await wait_until(lambda: _has(crowd, first), _RECOVERY_S)  # noqa: B023 - awaited at once
+
+
+def _has(crowd: Crowd, number: int) -> bool:
+    return crowd.clients[0].records[0].last >= number
 
 
 def _conclude(
