@@ -11,6 +11,7 @@ import argparse
 import asyncio
 import contextlib
 import ctypes
+import functools
 import json
 import os
 import random
@@ -19,7 +20,7 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
 import uvloop
@@ -89,7 +90,7 @@ async def _play_all(options: argparse.Namespace, outcomes: list[Outcome]) -> Non
             await _play(scenario, outcome, options)
         if awaited is not None:
             _say(f"{_BESIDE}: waiting for its end")
-            outcomes.append(await awaited)
+            outcomes.append(await awaited())
 
 
 async def _play(scenario: Scenario, outcome: Outcome, options: argparse.Namespace) -> None:
@@ -104,7 +105,7 @@ async def _play(scenario: Scenario, outcome: Outcome, options: argparse.Namespac
 
 
 @contextlib.asynccontextmanager
-async def _playing_beside(scenario: Scenario, seed: int) -> AsyncIterator[Coroutine[None, None, Outcome]]:
+async def _playing_beside(scenario: Scenario, seed: int) -> AsyncIterator[Callable[[], Awaitable[Outcome]]]:
     """Play a scenario in another process; give what waits for its outcome."""
     _say(f"{scenario.key} is played beside the others: {scenario.title}")
     with tempfile.TemporaryDirectory(prefix="tg-chaos-") as folder:
@@ -120,7 +121,7 @@ async def _playing_beside(scenario: Scenario, seed: int) -> AsyncIterator[Corout
                 start_new_session=True,  # Ctrl-C is for this process, which ends that one
             )
         try:
-            yield _outcome(process, file, scenario.key)
+            yield functools.partial(_outcome, process, file, scenario.key)
         finally:
             if process.returncode is None:
                 process.terminate()
@@ -148,9 +149,10 @@ def _report(options: argparse.Namespace, outcomes: list[Outcome], seconds: float
 
 def _end_everything() -> None:
     """Kill every process that came from this one."""
-    for pid in list(family(os.getpid()))[1:]:
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
+    with contextlib.suppress(FileNotFoundError):  # one that ends while we look
+        for pid in list(family(os.getpid()))[1:]:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
     with contextlib.suppress(ChildProcessError):
         while os.waitpid(-1, os.WNOHANG) != (0, 0):
             pass
