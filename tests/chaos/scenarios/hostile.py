@@ -37,6 +37,7 @@ _DRIPS = 1_000
 _HOLES = 5_000
 _SPARE_FILES = 40
 _PROBE_EVERY_S = 0.1
+_FIRST_S = 3.0
 _QUIET_LINES_PER_S = 2.0
 
 
@@ -68,8 +69,9 @@ async def _flooded(gateway: GatewayProcess, name: str, outcome: Outcome, lab: La
     began = time.monotonic()
     lab.say("a flood of silent connections")
     async with _silent(gateway.port, _FLOOD):
+        async with _probing(gateway.port) as first:
+            await asyncio.sleep(_FIRST_S)  # every place is taken by peers that might yet speak
         async with _probing(gateway.port) as meanwhile:
-            # The gateway gives each up after its time for the handshake; those that waited in the queue, later.
             await asyncio.sleep(3)
         await wait_until(lambda: open_files(gateway.pid) <= files + 2, 60)
         reaped_s = time.monotonic() - began
@@ -77,9 +79,14 @@ async def _flooded(gateway: GatewayProcess, name: str, outcome: Outcome, lab: La
             await asyncio.sleep(2)
     await wait_until(lambda: open_files(gateway.pid) <= files + 2, 20)
     seconds = time.monotonic() - began
+    outcome.count(**{f"{name}:_answers_at_first": dict(first.answers)})
     outcome.count(**{f"{name}:_answers_in_the_flood": dict(meanwhile.answers)})
     outcome.count(**{f"{name}:_processor_s": round(processor_s(gateway.pid) - spent, 1)})
     outcome.require(f"{name}: reaped after", reaped_s, at_most=65, unit=" s")
+    outcome.require(f"{name}: connects p99", milliseconds(meanwhile.took, 0.99) / 1000, at_most=1, unit=" s")
+    outcome.require_zero(
+        **{f"{name}:_refused": sum(meanwhile.answers.values()) - meanwhile.answers[101]},
+    )
     outcome.require(f"{name}: then connects p99", milliseconds(afterwards.took, 0.99) / 1000, at_most=1, unit=" s")
     outcome.require_zero(
         **{

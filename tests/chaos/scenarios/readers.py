@@ -60,9 +60,10 @@ async def slow_readers(lab: Lab, outcome: Outcome) -> None:
                     for _ in range(rounds):
                         lab.say("nobody stalls")
                         without += await _p99s(crowd, baseline_s)
-                        before = resident_kib(gateway.pid)
                         lab.say("100 stall")
                         async with _sipping(slow):
+                            await asyncio.sleep(2)  # what the slow ones cost is not the stalled ones'
+                            before = resident_kib(gateway.pid)
                             late, highest = await _stall(crowd, gateway, stalled, during)
                         aborts += late
                         growth = max(growth, highest - before)
