@@ -129,6 +129,8 @@ class GatewayProcess:
     """
 
     _command = "serve"
+    _python = sys.executable
+    _path = str(_ROOT)
 
     def __init__(self, redis_url: str, *, workers: int = 1, **settings: Any) -> None:
         self._settings = _chosen(redis_url, settings)
@@ -158,6 +160,11 @@ class GatewayProcess:
     def pid(self) -> int:
         """Its process id."""
         return self._running().pid
+
+    @property
+    def runs(self) -> bool:
+        """Whether the process lives."""
+        return self._process is not None and self._process.poll() is None
 
     @property
     def log(self) -> str:
@@ -190,7 +197,7 @@ class GatewayProcess:
 
     def launch(self) -> None:
         """Start it and wait for nothing."""
-        command = [sys.executable, "-m", "gateway", self._command]
+        command = [self._python, "-m", "gateway", self._command]
         if self._workers > 1:
             command += ["--workers", str(self._workers)]
         environ = {name: value for name, value in os.environ.items() if not name.startswith("GATEWAY_")}
@@ -198,7 +205,7 @@ class GatewayProcess:
             self._process = subprocess.Popen(
                 command,
                 cwd=self._folder,
-                env={**environ, "PYTHONPATH": str(_ROOT), **_variables(self._settings)},
+                env={**environ, "PYTHONPATH": self._path, **_variables(self._settings)},
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,

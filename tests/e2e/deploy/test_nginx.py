@@ -14,7 +14,7 @@ from publisher import Publisher
 from tests.support.clients import connected, settled
 from tests.support.gateway import GatewayProcess
 from tests.support.nginx import SITE, Nginx, nginx_binary
-from tests.support.redis_server import free_port
+from tests.support.redis_server import RedisServer, free_port
 from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.skipif(nginx_binary() is None, reason="needs nginx")
@@ -27,21 +27,42 @@ def from_network(number):
     return {"local_addr": (f"127.0.{number}.1", 0)}
 
 
-@pytest.fixture
-async def gateways(redis_url):
+@pytest.fixture(scope="module")
+def redis_url():
+    """The URL of a server for all tests of this module, as the gateways are."""
+    with RedisServer() as server:
+        yield server.url
+
+
+@pytest.fixture(scope="module")
+def pair(redis_url):
     settings = {"listen__trusted_proxies": ["127.0.0.1"], "limits__connections_per_ip": 3}
-    ports = [free_port(), free_port()]
-    ours = [GatewayProcess(redis_url, http__port=port, **settings) for port in ports]
+    both = [GatewayProcess(redis_url, http__port=free_port(), **settings) for _ in range(2)]
     try:
-        await asyncio.gather(*(gateway.start() for gateway in ours))
-        yield ours
+        asyncio.run(started(both))
+        yield both
     finally:
-        for gateway in ours:
-            await gateway.remove()
+        asyncio.run(removed(both))
+
+
+async def started(gateways):
+    await asyncio.gather(*(gateway.start() for gateway in gateways))
+
+
+async def removed(gateways):
+    await asyncio.gather(*(gateway.remove() for gateway in gateways))
+
+
+@pytest.fixture
+async def gateways(pair):
+    """Two gateways, of which the test may end as many as it likes."""
+    yield pair
+    await started([gateway for gateway in pair if not gateway.runs])
 
 
 @pytest.fixture
 def nginx(gateways, tmp_path):
+    """An nginx that has not seen either of them fail yet."""
     http_ports = [gateway.log_events("listening")[-1]["http_port"] for gateway in gateways]
     with Nginx(tmp_path / "nginx", [gateway.port for gateway in gateways], http_ports) as running:
         yield running

@@ -70,7 +70,9 @@ def test_the_time_to_stop_is_longer_than_the_drain(name):
     assert int(stop) >= 2 * Settings.model_fields["shutdown"].default.drain_s + 20
 
 
-@pytest.mark.parametrize("path", [*(UNITS / name for name in NAMES), UNITS / "tidegate.env"], ids=lambda path: path.name)
+@pytest.mark.parametrize(
+    "path", [*(UNITS / name for name in NAMES), UNITS / "tidegate.env"], ids=lambda path: path.name
+)
 def test_every_variable_is_a_setting(path):
     names = re.findall(r"\b(GATEWAY_\w+?)__(\w+)=", path.read_text())
     assert names or path.name == "tidegate.service"
@@ -99,7 +101,11 @@ def test_every_command_is_one_of_the_gateway():
     for line in lines:
         command = line.partition("bin/gateway ")[2].split()
         done = subprocess.run(
-            [sys.executable, "-m", "gateway", command[0], "--help"], cwd=ROOT, check=True, capture_output=True, text=True
+            [sys.executable, "-m", "gateway", command[0], "--help"],
+            cwd=ROOT,
+            check=True,
+            capture_output=True,
+            text=True,
         )
         assert command[1] == "-c"
         assert "--config FILE" in done.stdout
