@@ -36,8 +36,7 @@ def redis_url():
 
 @pytest.fixture(scope="module")
 def pair(redis_url):
-    settings = {"listen__trusted_proxies": ["127.0.0.1"], "limits__connections_per_ip": 3}
-    both = [GatewayProcess(redis_url, http__port=free_port(), **settings) for _ in range(2)]
+    both = [GatewayProcess(redis_url, http__port=free_port(), listen__trusted_proxies=["127.0.0.1"]) for _ in range(2)]
     try:
         asyncio.run(started(both))
         yield both
