@@ -15,6 +15,7 @@ import sys
 import tarfile
 import zipfile
 from importlib import metadata
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -25,7 +26,7 @@ from tests.docs.markdown import ROOT
 from tests.support.clients import connected
 from tests.support.gateway import GatewayProcess
 
-pytest.importorskip("build", reason="needs build")
+pytestmark = pytest.mark.skipif(find_spec("build") is None, reason="needs build")
 
 _LEFT_OUT = shutil.ignore_patterns(
     ".git",
@@ -113,11 +114,7 @@ def copy_of(distribution, packages):
         source = Path(str(distribution.locate_file(file)))
         if ".." not in file.parts and source.is_file() and source.suffix != ".pyc":
             (packages / file).parent.mkdir(parents=True, exist_ok=True)
-            os.link(source, packages / file) if same_disk(source, packages) else shutil.copy(source, packages / file)
-
-
-def same_disk(one, other):
-    return one.stat().st_dev == other.stat().st_dev
+            shutil.copy(source, packages / file)
 
 
 def said_by(program, *arguments, status=0):

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-import promql_parser
-
 _PARTS = ("lhs", "rhs", "expr", "param", "args", "vector_selector")
 
 
@@ -17,6 +15,8 @@ def used(expression: str) -> tuple[set[str], set[str]]:
     Raises:
         ValueError: It is not PromQL.
     """
+    import promql_parser  # which is not on every machine
+
     metrics, labels = set(), set()
     for node in _nodes(promql_parser.parse(expression)):
         if isinstance(node, promql_parser.VectorSelector):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from importlib.util import find_spec
 
 import httpx
 import pytest
@@ -14,6 +15,8 @@ from gateway.exposition import COUNTED
 from tests.docs.markdown import ROOT
 from tests.support.gateway import running_gateway
 from tests.support.promql import used
+
+needs_promql = pytest.mark.skipif(find_spec("promql_parser") is None, reason="needs promql-parser")
 
 ALERTS = {
     *("TidegateDown", "TidegateNotReady", "TidegateLagHigh", "TidegateResyncs", "TidegateRedisErrors"),
@@ -53,11 +56,13 @@ async def exported(redis_url):
     return found
 
 
+@needs_promql
 async def test_every_metric_that_is_read_is_exported(exported):
     wrong = [(where, names) for where, text in queries() if (names := used(text)[0] - set(exported) - OF_PROMETHEUS)]
     assert wrong == []
 
 
+@needs_promql
 async def test_every_label_that_is_named_is_a_label_of_the_metric(exported):
     unlabelled = {"tidegate_dropped_total": {"reason"}, "tidegate_deliveries_by_event_total": {"event"}}  # nothing yet
     wrong = []
@@ -69,6 +74,7 @@ async def test_every_label_that_is_named_is_a_label_of_the_metric(exported):
     assert wrong == []
 
 
+@needs_promql
 def test_a_query_that_is_none_would_be_noticed():
     with pytest.raises(ValueError, match="parenthesis"):
         used("sum(rate(x[5m])")
@@ -80,6 +86,7 @@ def test_the_alerts_are_those_of_the_runbook():
     assert len(RULES) == len(ALERTS)
 
 
+@needs_promql
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule["alert"])
 def test_a_rule_says_how_bad_it_is_and_for_whom(rule):
     assert set(rule) <= {"alert", "expr", "for", "labels", "annotations"}
@@ -104,6 +111,7 @@ def test_panels_have_places_of_their_own():
     assert len({panel["id"] for panel in DASHBOARD["panels"]}) == len(DASHBOARD["panels"])
 
 
+@needs_promql
 def test_every_graph_reads_from_the_chosen_data_source_and_gateways():
     for panel in GRAPHS:
         assert panel["datasource"]["uid"] == "${datasource}"
