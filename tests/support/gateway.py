@@ -129,6 +129,8 @@ class GatewayProcess:
     """
 
     _command = "serve"
+    _python = sys.executable
+    _path = str(_ROOT)
 
     def __init__(self, redis_url: str, *, workers: int = 1, open_files: int | None = None, **settings: Any) -> None:
         self._settings = _chosen(redis_url, settings)
@@ -161,6 +163,11 @@ class GatewayProcess:
         return self._running().pid
 
     @property
+    def runs(self) -> bool:
+        """Whether the process lives."""
+        return self._process is not None and self._process.poll() is None
+
+    @property
     def log(self) -> str:
         """Everything that it wrote, since the first start."""
         return self._log_path.read_text(errors="replace") if self._log_path.exists() else ""
@@ -191,7 +198,7 @@ class GatewayProcess:
 
     def launch(self) -> None:
         """Start it and wait for nothing."""
-        command = [sys.executable, "-m", "gateway", self._command]
+        command = [self._python, "-m", "gateway", self._command]
         if self._workers > 1:
             command += ["--workers", str(self._workers)]
         if self._open_files is not None:
@@ -201,7 +208,7 @@ class GatewayProcess:
             self._process = subprocess.Popen(
                 command,
                 cwd=self._folder,
-                env={**environ, "PYTHONPATH": str(_ROOT), **_variables(self._settings)},
+                env={**environ, "PYTHONPATH": self._path, **_variables(self._settings)},
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
