@@ -183,6 +183,8 @@ class SocketProtocol(asyncio.Protocol):
             self._connection.seen_at = self._server.loop.time()
         try:
             self._core.receive_data(data)
+            if self._core.state is WireState.OPEN:
+                self._flush()  # pongs do not wait for the replies; a close frame does: commands may have come before it
             for event in self._core.events_received():
                 if isinstance(event, Frame):
                     self._on_frame(event)
@@ -278,7 +280,7 @@ class SocketProtocol(asyncio.Protocol):
 
     def _on_message(self, payload: bytes) -> None:
         connection = self._connection
-        if connection is None or self._core.state is not WireState.OPEN:
+        if connection is None or not connection.open:
             return
         if self._binary:
             connection.refuse_binary(self._server.loop.time())
