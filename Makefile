@@ -5,7 +5,7 @@ PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3
 	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$python && break; done)
 BIN := .venv/bin
 
-.PHONY: help setup run test lint format bench clean
+.PHONY: help setup run test lint format bench conformance fuzz clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -41,6 +41,12 @@ format: .venv/installed ## format the code
 
 bench: .venv/installed ## measure speed and memory against a hand-written hub and the kernel's limit
 	@$(BIN)/python -m tests.bench
+
+conformance: .venv/installed ## run the Autobahn cases against the server; CASES=short for what CI runs
+	@$(BIN)/python -m tests.conformance $(CASES)
+
+fuzz: .venv/installed ## feed a million hostile inputs to everything that reads; INPUTS=, SEED= and TARGET= to choose
+	@$(BIN)/python -m tests.fuzz $(if $(INPUTS),--inputs $(INPUTS)) $(if $(SEED),--seed $(SEED)) $(if $(TARGET),--target $(TARGET))
 
 clean: ## remove the environment and the development state
 	rm -rf .venv .tidegate *.egg-info
