@@ -317,6 +317,9 @@ class SocketProtocol(asyncio.Protocol):
     # The handshake.
 
     def _on_request(self, request: Request) -> None:
+        if self._core.eof_sent:  # by what came behind it, which the core takes for frames: there is no answering
+            self.abort()
+            return
         path, query = handshake.split_path(request.path)
         if getattr(request, "method", "GET") != "GET":  # before 16.0, websockets refuses them itself
             self._respond(HTTPStatus.METHOD_NOT_ALLOWED, None, ("Allow", "GET"))
@@ -399,6 +402,7 @@ class SocketProtocol(asyncio.Protocol):
             self._refuse(AuthError("revoked"))
             return
         now = server.loop.time()
+        self._core.data_to_send()  # pongs to pings that did not wait for the response, which has to come first
         self._core.send_response(response)
         self._response = b"".join(self._core.data_to_send())
         self.write = self._write_response

@@ -25,8 +25,9 @@ def main() -> int:
         passed = sum(outcome == PASSED for outcome in found.values())
         problems = unexpected(found, listed)
         wrong += len(problems)
+        deviating = len(found) - passed - len(problems)
         print(
-            f"{run.name}: {len(found)} cases, {passed} passed, {len(found) - passed - len(problems)} deviate as listed, "
+            f"{run.name}: {len(found)} cases, {passed} passed, {deviating} deviate as listed, "
             f"{len(problems)} unexpected; {time.monotonic() - started_at:.0f} s",
             flush=True,
         )
