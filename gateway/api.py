@@ -21,10 +21,12 @@ from gateway.metrics import Metrics
 from gateway.revocations import Revocations
 from gateway.services import Tasks
 from gateway.settings import Settings
+from gateway.store.access import load_rules
 from gateway.store.connection import REDIS_ERRORS, connect
 from gateway.store.revocations import load_revocations
+from gateway.template_keeper import TemplateKeeper
 from gateway.version import VERSION
-from gateway.wiring import authenticator, publisher
+from gateway.wiring import address_rules, authenticator, certificate, online, publisher, templates
 from publisher.failure import describe
 
 _log = structlog.get_logger()
@@ -50,6 +52,8 @@ class ApiApplication:
         self._tasks = Tasks()
         self._metrics = Metrics()
         self._revocations = Revocations()
+        self._rules = address_rules(settings)
+        self._certificate = certificate(settings.http, "http")
         self._problem: str | None = None
         self._draining = False
         self._started_at = int(time.time() * 1000)
@@ -80,6 +84,7 @@ class ApiApplication:
         stack.push_async_callback(redis.aclose)
         try:
             await load_revocations(redis, self._revocations)
+            await load_rules(redis, self._rules)
         except REDIS_ERRORS as error:
             raise ConfigError("redis.url", f"the server cannot be used: {describe(error)}") from None
         verifier = authenticator(settings)
@@ -88,15 +93,19 @@ class ApiApplication:
         stack.push_async_callback(self._tasks.cancel)
         self._run("keys", verifier.run())
         self._run("revocations", self._follow_revocations(redis))
+        self._run("templates", TemplateKeeper(redis, templates(settings).definitions).run())
         server = http_server(
             settings,
             redis,
             publisher=sender,
             authenticator=verifier,
             revocations=self._revocations,
+            rules=self._rules,
+            certificate=self._certificate,
             metrics=self._metrics,
             unready=self.unready,
             facts=self.facts,
+            online=online(settings, redis),
         )
         stack.push_async_callback(server.stop)
         self.port = await server.start(http_socket(settings), self._run)
@@ -111,11 +120,17 @@ class ApiApplication:
 
         self._tasks.start(name, coroutine).add_done_callback(ended)
 
+    def reload(self) -> None:
+        """Read the files of the certificate again."""
+        if self._certificate is not None:
+            self._certificate.reload()
+
     async def _follow_revocations(self, redis: Any) -> None:
         while True:
             await asyncio.sleep(_LOOK_EVERY_S)
             try:
                 await load_revocations(redis, self._revocations)
+                await load_rules(redis, self._rules)
                 self._problem = None
             except REDIS_ERRORS as error:
                 if self._problem is None:

@@ -24,11 +24,14 @@ from gateway.http_wiring import http_server, http_socket
 from gateway.janitor import Janitor
 from gateway.server import Server
 from gateway.settings import Listen, Settings
+from gateway.store.access import load_rules
 from gateway.store.connection import REDIS_ERRORS, connect, eviction_policy
 from gateway.store.leases import Lease
 from gateway.store.revocations import load_revocations
+from gateway.template_keeper import TemplateKeeper
+from gateway.tls import Certificate
 from gateway.version import VERSION
-from gateway.wiring import Parts, build, server_options
+from gateway.wiring import Parts, build, certificate, projectors, server_options, templates, work_redis
 from publisher.failure import describe
 
 _log = structlog.get_logger()
@@ -52,6 +55,8 @@ class Application:
     http_port: int | None
     parts: Parts
     _redis: Redis
+    _certificate: Certificate | None
+    _http_certificate: Certificate | None
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
@@ -87,11 +92,14 @@ class Application:
             raise ConfigError("redis.url", f"the server cannot be used: {describe(error)}") from None
         # 4. Sockets.
         settings = self._settings
+        self._http_certificate = certificate(settings.http, "http") if settings.http.enabled else None
         http = self._http_server() if settings.http.enabled else None
         gc.collect()
         gc.freeze()
         gc.set_threshold(*_GC_THRESHOLDS)
-        server = Server(self.parts.services, server_options(settings, self.parts, self.unready))
+        options = server_options(settings, self.parts, self.unready)
+        self._certificate = options.certificate
+        server = Server(self.parts.services, options)
         stack.push_async_callback(server.stop, settings.shutdown.drain_s)
         self.port = await _listen(server, settings.listen)
         # 5. The HTTP API.
@@ -112,6 +120,8 @@ class Application:
         # 1. Redis, closed last.
         redis = self._redis = connect(settings.redis_url, settings.redis.timeout_s)
         stack.push_async_callback(redis.aclose)
+        blocking = work_redis(settings)
+        stack.push_async_callback(blocking.aclose)
         await _check_redis(redis, settings)
         self.parts = build(settings, redis)
         services = self.parts.services
@@ -122,12 +132,26 @@ class Application:
         # 3. Consumers, and whatever else runs by itself.
         stack.push_async_callback(services.publisher.aclose)
         stack.push_async_callback(services.tasks.cancel)
+        if services.plugins is not None:
+            stack.push_async_callback(services.plugins.stop)
         self._run("keys", services.authenticator.run())
         for consumer in self.parts.consumers:
             self._run("consumer", consumer.run())
             await self._warmed(consumer)
         await load_revocations(redis, services.revocations)
+        await load_rules(redis, self.parts.rules)
         self._run("janitor", self._janitor(redis, lease).run())
+        for projector in projectors(settings, blocking, services.metrics):
+            self._run("projector", projector.run())
+        keeper = TemplateKeeper(redis, templates(settings).definitions)
+        await keeper.keep()  # once before anybody is let in
+        self._run("templates", keeper.run())
+        # Who is here: told once nobody is accepted any more, taken back before the log is left.
+        presence = self.parts.presence
+        if presence is not None:
+            stack.push_async_callback(presence.end)
+            await presence.begin()
+            self._run("presence", presence.run())
 
     async def _warmed(self, consumer: Consumer) -> None:
         """
@@ -160,6 +184,12 @@ class Application:
 
         self.parts.services.tasks.start(name, coroutine).add_done_callback(ended)
 
+    def reload(self) -> None:
+        """Read the files of the certificates again."""
+        for held in (self._certificate, self._http_certificate):
+            if held is not None:
+                held.reload()
+
     @property
     def connections(self) -> int:
         """How many sockets it holds."""
@@ -173,9 +203,12 @@ class Application:
             publisher=services.publisher,
             authenticator=services.authenticator,
             revocations=services.revocations,
+            rules=self.parts.rules,
+            certificate=self._http_certificate,
             metrics=services.metrics,
             unready=self.unready,
             facts=self._counts,
+            online=services.online,
         )
 
     def _janitor(self, redis: Redis, lease: Lease) -> Janitor:

@@ -1,5 +1,6 @@
 """
-The command line: `gateway serve`, `api`, `check`, `token`, `apikey`, `connect`, `tail`, `instances`, `explain`.
+The command line: `gateway serve`, `api`, `check`, `token`, `apikey`, `connect`, `tail`, `instances`, `explain`,
+`inbox`, `access`.
 
 Parses arguments, loads the settings and hands over; each command that prints has a module in `terminal`. What a command
 needs is imported when it runs, so that `--help` and the small ones are quick.
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from gateway.errors import GatewayError
 from gateway.terminal.quantities import parse_duration
+from publisher.address import is_name, is_tenant
 
 if TYPE_CHECKING:
     from gateway.settings import Settings
@@ -70,11 +72,15 @@ def _parser() -> argparse.ArgumentParser:
     )
     _add_json(tail, "print one JSON object per event")
     _add_json(command("instances", _instances, "List the instances that live, with their lag."))
+    _add_access(
+        command("access", _access, "Block or allow networks on all gateways; without arguments, list the rules.")
+    )
     explain = command("explain", _explain, "Say why a user did or did not get an event.")
     explain.add_argument("event", metavar="EVENT_ID", help="the event's id, as the publisher returned it")
     explain.add_argument("--user", required=True, metavar="ID", help="the user it was meant for")
     explain.add_argument("--tenant", metavar="NAME", help="the user's tenant; default: the event's")
     _add_json(explain)
+    _add_inbox(command("inbox", _inbox, "Look after the inboxes."))
     return parser
 
 
@@ -90,6 +96,30 @@ class _Version(argparse.Action):
 
 def _add_json(parser: argparse.ArgumentParser, text: str = "print JSON") -> None:
     parser.add_argument("--json", action="store_true", help=text)
+
+
+def _add_inbox(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("action", choices=("check",), help="check: count every inbox anew, and compare")
+    parser.add_argument(
+        "--tenant", type=_tenant, metavar="NAME", help="only this tenant's; default: all, or with --user `default`"
+    )
+    parser.add_argument("--user", type=_user, metavar="ID", help="only this user's")
+    parser.add_argument("--repair", action="store_true", help="make right what is not so")
+    _add_json(parser)
+
+
+def _add_access(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("action", nargs="?", choices=("block", "allow", "clear"), help="what to do; default: list")
+    parser.add_argument("network", nargs="?", metavar="NETWORK", help="a CIDR network, or a single address")
+    parser.add_argument(
+        "--for",
+        dest="lasts_s",
+        type=_duration,
+        default=7 * 24 * 3600.0,
+        metavar="TIME",
+        help="how long the rule lasts: 15m, 2h, 30d; default: 7d. Lasting ones belong into the configuration",
+    )
+    _add_json(parser)
 
 
 def _add_connect(parser: argparse.ArgumentParser) -> None:
@@ -122,6 +152,18 @@ def _count(text: str) -> int:
     if not 1 <= count <= 256:
         raise argparse.ArgumentTypeError("use 1 to 256")
     return count
+
+
+def _tenant(text: str) -> str:
+    if not is_tenant(text):
+        raise argparse.ArgumentTypeError("use 1 to 64 letters, digits, `_`, `.` or `-`")
+    return text
+
+
+def _user(text: str) -> str:
+    if not is_name(text):
+        raise argparse.ArgumentTypeError("use 1 to 256 characters, no control characters")
+    return text
 
 
 def _duration(text: str) -> float:
@@ -205,6 +247,23 @@ def _explain(options: argparse.Namespace) -> int:
     return explain(
         _tool_settings(options), options.event, user_id=options.user, tenant=options.tenant, as_json=options.json
     )
+
+
+def _inbox(options: argparse.Namespace) -> int:
+    from gateway.terminal.inbox import CheckOptions, check_inboxes
+
+    return check_inboxes(
+        _tool_settings(options),
+        CheckOptions(tenant=options.tenant, user=options.user, repair=options.repair, as_json=options.json),
+    )
+
+
+def _access(options: argparse.Namespace) -> int:
+    from gateway.terminal.access import change_access, show_access
+
+    if options.action is None:
+        return show_access(_tool_settings(options), as_json=options.json)
+    return change_access(_tool_settings(options), options.action, options.network, lasts_s=options.lasts_s)
 
 
 def _tool_settings(options: argparse.Namespace) -> Settings:

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import itertools
 import secrets
-from typing import Any, Protocol
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any, Protocol
 
 import structlog
 
@@ -26,12 +27,17 @@ from gateway.resume import locate, position, replay_address, resume
 from gateway.services import Departure, Services
 from gateway.session import Move, State
 from gateway.subscriber import Hold, Subscriber, Wire
+from gateway.user_limit import replace_oldest
 from gateway.wire import v1
+
+if TYPE_CHECKING:
+    from gateway.plugin_session import PluginSession
 
 _log = structlog.get_logger()
 
 _TOKEN_EXPIRING_BEFORE_S = 30.0
 _NEVER = float("inf")
+_OPEN = (State.WAITING, State.ENTERING, State.ACTIVE)
 
 # Names of the gateway's own frames.
 _PROCESS = secrets.token_hex(4)
@@ -75,6 +81,7 @@ class Connection(Subscriber):
         commands: How many it has sent.
         due_at: When `tick` next has something to do.
         seen_at: When the client's last byte came. Both in the loop's seconds.
+        handled: What plug-in handlers have of it; None where there are none, and before it is authenticated.
     """
 
     __slots__ = (
@@ -91,6 +98,7 @@ class Connection(Subscriber):
         "client_id",
         "commands",
         "due_at",
+        "handled",
         "identity",
         "opened_at",
         "remote",
@@ -107,6 +115,7 @@ class Connection(Subscriber):
         self.remote = remote
         self.state = State.HANDSHAKE
         self.identity: Identity | None = None
+        self.handled: PluginSession | None = None
         self.client_id = secrets.token_hex(8)
         self.opened_at = services.now_ms()
         self.seen_at = now
@@ -136,22 +145,41 @@ class Connection(Subscriber):
 
     def authenticated(self, identity: Identity, cursor: str | None, now: float) -> None:
         """Enter with a verified identity; or, being in already, live on until the new token's end."""
-        if self.state not in (State.HANDSHAKE, State.WAITING, State.ACTIVE):
+        if self.state not in (State.HANDSHAKE, *_OPEN):
             return
         known = self.identity
         if known is not None and (known.tenant, known.user_id) != (identity.tenant, identity.user_id):
             self.close(CloseCode.PROTOCOL, "two users on one connection")
             return
-        entering = self.state is not State.ACTIVE
-        self.state = session.move(self.state, Move.AUTHENTICATED)
+        entering = self.state in (State.HANDSHAKE, State.WAITING)
+        plugins = self._services.plugins
+        if self.state is not State.ENTERING:
+            asks = entering and plugins is not None
+            self.state = session.move(self.state, Move.VERIFIED if asks else Move.AUTHENTICATED)
         self.identity = identity
         self._expires_at = now + identity.expires_at - self._services.now_ms() / 1000
         self._warned = False
         self._schedule()
-        if entering:
+        if entering and plugins is not None:
+            self.tenant = identity.tenant
+            self.handled = plugins.enter(self, cursor)
+        elif entering:
             self._enter(identity, cursor)
 
-    def _enter(self, identity: Identity, cursor: str | None) -> None:
+    def let_in(self, cursor: str | None, addresses: Iterable[str], now: float) -> bool:
+        """The handlers have agreed, and gave it these addresses besides the token's: enter, and tell whether it did."""
+        if self.state is not State.ENTERING or self.identity is None:
+            return False
+        if self._services.revocations.is_revoked(self.identity):  # meanwhile: the hub did not know the connection
+            self.close(CloseCode.FORBIDDEN, "revoked")
+            return False
+        self.state = session.move(self.state, Move.AUTHENTICATED)
+        self.seen_at = now  # nobody listened meanwhile
+        self._enter(self.identity, cursor, addresses)
+        self._schedule()
+        return True
+
+    def _enter(self, identity: Identity, cursor: str | None, more: Iterable[str] = ()) -> None:
         services = self._services
         log = services.log
         self.tenant = identity.tenant
@@ -159,7 +187,7 @@ class Connection(Subscriber):
         where = locate(log, cursor) if cursor is not None else None
         # Nothing is awaited from here on: what is before the head comes from the log, what is after it by the hub.
         after = position(log, where)
-        for address in _addresses(identity, self.client_id):
+        for address in (*_addresses(identity, self.client_id), *more):
             services.hub.add(self, address, after)
         resumed = isinstance(where, Found | Older | Ahead)
         self._resumed_from = cursor if resumed else None
@@ -176,10 +204,11 @@ class Connection(Subscriber):
         if where is not None:
             resume(services, self, where, cursor or "")
         _log.info("connection_opened", **self._facts(), remote=self.remote, resumed=resumed)
+        replace_oldest(services, self, identity.user_id)
 
     def close(self, code: int, reason: str = "") -> None:
         """Say goodbye, after what was delivered before."""
-        if self.state not in (State.WAITING, State.ACTIVE):
+        if self.state not in _OPEN:
             return
         self.state = session.move(self.state, Move.CLOSE)
         if self.outbox:
@@ -190,7 +219,7 @@ class Connection(Subscriber):
 
     def peer_closes(self) -> None:
         """The closing handshake was begun by the peer, or by the WebSocket core upon a violation."""
-        if self.state in (State.WAITING, State.ACTIVE):
+        if self.state in _OPEN:
             self.state = session.move(self.state, Move.CLOSE)
             self._leave()
 
@@ -206,7 +235,11 @@ class Connection(Subscriber):
         self._leave()
         self._services.connections.discard(self)
         self._services.metrics.closed[code] += 1
+        if self.handled is not None and self._services.plugins is not None:
+            self._services.plugins.lost(self.handled, code)
         if self.identity is not None:
+            ended, commands = self._services.ended.get(self.tenant, (0, 0))
+            self._services.ended[self.tenant] = (ended + 1, commands + self.commands)
             now_ms = self._services.now_ms()
             self._services.departed.append(
                 Departure(self.tenant, self.identity.user_id, self.client_id, self.opened_at, now_ms, code)
@@ -302,6 +335,9 @@ class Connection(Subscriber):
 
     def receive(self, payload: bytes, now: float) -> None:
         """Carry out the command in a text frame and answer it, after the commands before it."""
+        if self.state is State.ENTERING and self.handled is not None:
+            self.handled.hold(payload)
+            return
         wait_s = self._meter(now)
         if wait_s is None:
             return
@@ -335,6 +371,9 @@ class Connection(Subscriber):
 
     def refuse_binary(self, now: float) -> None:
         """Answer a binary frame: there is no such command, but it counts as one."""
+        if self.state is State.ENTERING and self.handled is not None:
+            self.handled.hold(None)
+            return
         if self._meter(now) is not None:
             self._replies.give(CommandError(400, "send text frames: this is not a binary protocol"), None)
 
@@ -400,6 +439,8 @@ class Connection(Subscriber):
             self._close_if_lost()
         else:
             self.paused = False
+        if self.handled is not None:
+            self.handled.make_room()
         self.listen()
         self._schedule()
 
@@ -439,7 +480,7 @@ class Connection(Subscriber):
         return self._expires_at - _TOKEN_EXPIRING_BEFORE_S
 
     def _schedule(self) -> None:
-        if self.state not in (State.WAITING, State.ACTIVE):
+        if self.state not in _OPEN:
             self.due_at = _NEVER
             return
         waits_for_warning = self.state is State.ACTIVE and not self._warned

@@ -23,7 +23,7 @@ from gateway.settings import Settings, load
 
 _SECRET_NAME: Final = "secret"
 _NOTES_NAME: Final = "running"
-_NOTED: Final = ("listen", "redis", "auth", "log")
+_NOTED: Final = ("listen", "redis", "auth", "log", "inbox")
 
 
 @contextlib.contextmanager

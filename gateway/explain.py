@@ -1,23 +1,20 @@
 """
 Why did a user get an event, or not? Each instance's answer to `gateway explain`.
 
-The question is a control event, so every instance answers it at the same place in the log; answers are collected in
-a short-lived list in Redis.
+The question comes after the event in its partition, so every instance has seen the event when it answers.
 """
 
 from __future__ import annotations
 
-import asyncio
 from typing import Any
 
 import orjson
-from redis.asyncio import Redis
 
 from gateway.connection import Connection
 from gateway.entry import Entry
 from gateway.log import Log
+from gateway.questions import Facts
 from gateway.services import Services
-from gateway.store.answers import give_answer
 from gateway.subscriber import Subscriber
 
 _MOST_DEPARTED = 20
@@ -59,25 +56,18 @@ def _is_json(text: bytes) -> bool:
 class Explainer:
     """Answers for one instance."""
 
-    def __init__(self, services: Services, redis: Redis) -> None:
+    def __init__(self, services: Services) -> None:
         self._services = services
-        self._redis = redis
 
-    def answer(self, order: Entry, data: dict[str, Any]) -> None:
-        """Answer the order's question: `request`, `entry` (a stream id), `partition` and `user`."""
-        request, user_id = str(data["request"]), str(data["user"])
+    def answer(self, order: Entry, data: dict[str, Any]) -> Facts:
+        """Answer a question with `entry` (a stream id), `partition` and `user`."""
+        user_id = str(data["user"])
         entry = self._services.log.find(str(data["entry"]).encode(), int(data["partition"]))
-        facts = {
-            "instance": self._services.instance_id,
+        return {
             "in_memory": entry is not None,
             "connections": [self._describe(c, entry) for c in self._connections(order.tenant, user_id)],
             "departed": self._departed(order.tenant, user_id),
         }
-        self._services.tasks.start("explain", self._give(request, facts))
-
-    async def _give(self, request: str, facts: dict[str, Any]) -> None:
-        async with asyncio.timeout(5):
-            await give_answer(self._redis, request, facts)
 
     def _connections(self, tenant: str, user_id: str) -> list[Connection]:
         receivers = self._services.hub.match(tenant, (f"user:{user_id}",))

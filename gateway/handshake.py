@@ -6,13 +6,19 @@ Pure: a request and the rules in, a decision out. The credentials it finds are n
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
-from urllib.parse import unquote_plus, urlsplit
+from http import HTTPStatus
+from typing import Any
+from urllib.parse import unquote_plus
 
+import orjson
 from websockets.datastructures import Headers
 from websockets.exceptions import InvalidHeader
 from websockets.headers import parse_subprotocol
+from websockets.http11 import Request, Response
+from websockets.server import ServerProtocol
+from websockets.typing import Subprotocol
 
 from gateway.wire.v1 import SUBPROTOCOL
 
@@ -37,6 +43,45 @@ class Credentials:
 
     token: str | None
     cursor: str | None
+
+
+def accept(core: ServerProtocol, request: Request) -> Response:
+    """
+    Return the answer to an opening handshake, right or wrong.
+
+    Without `Date`, which a 101 need not have (RFC 9110, section 6.6.1): the core's own answer spends more time on it
+    than on all the rest.
+    """
+    try:
+        key, extensions, subprotocol = core.process_request(request)
+    except Exception:  # the core turns each into its HTTP answer
+        return core.accept(request)
+    fields = [("Upgrade", "websocket"), ("Connection", "Upgrade"), ("Sec-WebSocket-Accept", key)]
+    if extensions is not None:
+        fields.append(("Sec-WebSocket-Extensions", extensions))
+    if subprotocol is not None:
+        fields.append(("Sec-WebSocket-Protocol", subprotocol))
+    switching = HTTPStatus.SWITCHING_PROTOCOLS
+    return Response(switching.value, switching.phrase, Headers(fields))
+
+
+def answer(status: HTTPStatus, body: dict[str, Any] | None, headers: Iterable[tuple[str, str]]) -> Response:
+    """Return an answer in JSON, or without a body, after which the connection ends."""
+    content = orjson.dumps(body) if body is not None else b""
+    fields = [
+        ("Content-Type", "application/json"),
+        ("Content-Length", str(len(content))),
+        ("Cache-Control", "no-store"),
+        ("Connection", "close"),
+        *headers,
+    ]
+    return Response(status.value, status.phrase, Headers(fields), content)
+
+
+def select(_core: ServerProtocol, names: Sequence[Subprotocol]) -> Subprotocol | None:
+    """Choose the subprotocol, as the core asks for it."""
+    selected = select_subprotocol(names)
+    return Subprotocol(selected) if selected is not None else None
 
 
 def split_path(target: str) -> tuple[str, str]:
@@ -101,11 +146,8 @@ def origin_allowed(headers: Headers, allowed: Collection[str]) -> bool:
 
 
 def _is_same_host(origin: str, host: str) -> bool:
-    try:
-        parts = urlsplit(origin)
-    except ValueError:
-        return False
-    return parts.scheme in ("http", "https") and parts.netloc == host
+    """Compare whole texts, which leaves nothing for two parsers to disagree about."""
+    return bool(host) and origin in (f"http://{host}", f"https://{host}")
 
 
 def _bearer(headers: Headers) -> str | None:

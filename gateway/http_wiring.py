@@ -7,27 +7,36 @@ Apart from `wiring`, because FastAPI takes a third of a second to import, which 
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from redis.asyncio import Redis
 
+from gateway.address_rules import AddressRules
 from gateway.auth import Authenticator
 from gateway.errors import ConfigError
 from gateway.http.api import make_api
 from gateway.http.callers import ApiKey, Callers
-from gateway.http.context import Context
+from gateway.http.context import ANSWER_WITHIN_S, Context
 from gateway.http.docs_routes import DOCS_PATHS
+from gateway.http.doorkeeper import Doorkeeper
 from gateway.http.gate import Gate, GateOptions
+from gateway.http.javascript_routes import CLIENT_PATHS
 from gateway.http.operation_routes import HEALTH_PATH
+from gateway.http.origins import open_to_pages
 from gateway.http.server import HttpServer
+from gateway.listener import listening_socket
 from gateway.metrics import Metrics
+from gateway.questions import Answers, ask
 from gateway.revocations import Revocations
-from gateway.server import listening_socket
 from gateway.settings import Settings
+from gateway.store.access import stored_rules
+from gateway.store.groups import live_instances
 from gateway.store.leases import instances
+from gateway.store.online import Online
+from gateway.tls import Certificate
 from gateway.version import VERSION
-from gateway.wiring import history
+from gateway.wiring import history, inbox, templates, trusted_proxies
 from publisher import Publisher
 from publisher.control import WEEK_S
 from publisher.event import MAX_EVENT_BYTES
@@ -40,29 +49,42 @@ def http_server(
     publisher: Publisher,
     authenticator: Authenticator,
     revocations: Revocations,
+    rules: AddressRules,
+    certificate: Certificate | None,
     metrics: Metrics,
     unready: Callable[[], list[str]],
     facts: Callable[[], Mapping[str, Any]],
+    online: Online | None,
 ) -> HttpServer:
     """Return the HTTP API's server."""
     http = settings.http
+
+    async def asks(question: str, data: Mapping[str, Any], tenant: str, of: Iterable[str] | None) -> Answers:
+        whom = await live_instances(redis) if of is None else list(of)
+        return await ask(redis, publisher, question, data, tenant=tenant, of=whom, within_s=ANSWER_WITHIN_S)
+
     context = Context(
         publisher=publisher,
         metrics=metrics,
         history=history(settings, redis),
+        templates=templates(settings),
         max_event_bytes=MAX_EVENT_BYTES,
         revocation_s=max(WEEK_S, settings.auth.max_lifetime_s),
         unready=unready,
         facts=facts,
         leases=lambda: instances(redis),
+        asks=asks,
+        rules=lambda: stored_rules(redis),
         timeout_s=settings.redis.timeout_s,
+        inbox=inbox(settings, redis),
+        online=online,
     )
-    keys = [ApiKey(key.name, key.hash, key.tenant) for key in http.api_keys]
+    keys = [ApiKey(key.name, key.hash, key.tenant, frozenset(key.scopes)) for key in http.api_keys]
     gate = Gate(
-        make_api(context, docs=settings.http_docs, version=VERSION),
+        make_api(context, docs=settings.http_docs, client=http.client, version=VERSION),
         Callers(authenticator, revocations, keys, metrics),
         GateOptions(
-            open_paths=frozenset({HEALTH_PATH}) | (DOCS_PATHS if settings.http_docs else frozenset()),
+            open_paths=_open_paths(settings),
             max_body_bytes=http.max_body_bytes,
             body_timeout_s=http.body_timeout_s,
             max_requests=http.connections,
@@ -70,8 +92,17 @@ def http_server(
             requests_burst=http.requests_burst,
         ),
         metrics,
+        Doorkeeper(rules, trusted_proxies(settings)),
     )
-    return HttpServer(gate, max_connections=http.connections, backlog=settings.listen.backlog)
+    app = open_to_pages(gate, http.origins)
+    return HttpServer(app, max_connections=http.connections, backlog=settings.listen.backlog, certificate=certificate)
+
+
+def _open_paths(settings: Settings) -> frozenset[str]:
+    """Return what is answered without a credential."""
+    docs = DOCS_PATHS if settings.http_docs else frozenset()
+    client = CLIENT_PATHS if settings.http.client else frozenset()
+    return frozenset({HEALTH_PATH}) | docs | client
 
 
 def http_socket(settings: Settings) -> socket.socket:

@@ -91,6 +91,10 @@ class Hub:
         """Return how many subscribers `address` selects."""
         return len(self._tenants.get(tenant, {}).get(address, _NOBODY))
 
+    def counts(self, tenant: str) -> list[tuple[str, int]]:
+        """Return every address of a tenant with how many subscribers it selects."""
+        return [(address, len(members)) for address, members in self._tenants.get(tenant, {}).items()]
+
     def subscribers(self) -> Iterator[Subscriber]:
         """Iterate over every subscriber once, in no order; safe against changes meanwhile."""
         everybody = {s for index in self._tenants.values() for members in index.values() for s in members}

@@ -23,6 +23,8 @@ class Metrics:
         closed: Connections closed, by close code.
         commands: Commands answered, by type; `error` stands for those that were refused.
         auth_failures: Refused tokens, by reason.
+        handshakes_refused: Connections turned away before their token was looked at, by reason.
+        replaced: Connections closed because their user opened newer ones.
         replays: Clients that resumed from memory.
         backfills: Clients that resumed with a read from Redis.
         resyncs: Clients that were told of a gap, by reason.
@@ -30,6 +32,8 @@ class Metrics:
         redis_errors: Failed reads of the log, by kind.
         http_requests: Requests to the HTTP API, by the status of their answer.
         http_published: Events that came in by it.
+        notifications: Notifications that this instance wrote into inboxes, one for each user.
+        handler_failures: Calls of plug-in handlers that raised something or took too long.
     """
 
     events: int = 0
@@ -38,6 +42,8 @@ class Metrics:
     closed: Counter[int] = field(default_factory=Counter)
     commands: Counter[str] = field(default_factory=Counter)
     auth_failures: Counter[str] = field(default_factory=Counter)
+    handshakes_refused: Counter[str] = field(default_factory=Counter)
+    replaced: int = 0
     replays: int = 0
     backfills: int = 0
     resyncs: Counter[str] = field(default_factory=Counter)
@@ -45,6 +51,8 @@ class Metrics:
     redis_errors: Counter[str] = field(default_factory=Counter)
     http_requests: Counter[int] = field(default_factory=Counter)
     http_published: int = 0
+    notifications: int = 0
+    handler_failures: int = 0
 
     def counts(self) -> dict[str, int | dict[Any, int]]:
         """Return all of them by name."""

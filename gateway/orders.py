@@ -61,6 +61,8 @@ class Orders:
     def obey(self, entry: Entry) -> None:
         """Carry out one control entry; one that is not understood is poison."""
         order = self._orders.get(entry.event)
+        if order is None and entry.options is not None and not entry.options.control:
+            return  # a state that nobody here takes note of: it is a push none the less
         try:
             if order is None:
                 raise ValueError("an unknown order")

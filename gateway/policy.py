@@ -24,6 +24,7 @@ class Action(Enum):
     SEND_TO_USER = "send_to_user"
     SUBSCRIBE = "subscribe"
     ADD_TAG = "add_tag"
+    SEE_ONLINE = "see_online"
 
 
 ANYONE = "anyone"  # every authenticated client
@@ -84,6 +85,6 @@ def _claimed(identity: Identity, action: Action) -> tuple[str, ...]:
         return identity.topics
     if action is Action.ADD_TAG:
         return identity.tags
-    if action is Action.SEND_TO_USER:
-        return (identity.user_id,)  # one's own other devices
+    if action in (Action.SEND_TO_USER, Action.SEE_ONLINE):
+        return (identity.user_id,)  # oneself: one's own other devices
     return identity.groups

@@ -8,6 +8,7 @@ enforced; a kick that was missed has had no effect here.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 
 import structlog
 from redis.asyncio import Redis
@@ -23,17 +24,24 @@ _RETRY_S = 1.0
 
 
 class Recovery:
-    """Makes up for gaps in the log."""
+    """
+    Makes up for gaps in the log.
 
-    def __init__(self, services: Services, redis: Redis) -> None:
+    Args:
+        also: Called after each gap, for what else has to be looked up.
+    """
+
+    def __init__(self, services: Services, redis: Redis, also: Callable[[], None]) -> None:
         self._services = services
         self._redis = redis
+        self._also = also
 
     def after_gap(self, reason: str) -> None:
         """Tell every client, and look up what must not be missed."""
         for connection in list(self._services.connections):
             connection.resync(reason)
         self._services.tasks.start("revocations", self._load_revocations())
+        self._also()
 
     async def _load_revocations(self) -> None:
         while True:

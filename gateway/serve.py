@@ -1,7 +1,8 @@
 """
 `gateway serve`: one gateway in this process; `gateway api`: its HTTP API alone.
 
-Signals: the first SIGTERM, SIGINT or SIGHUP shuts down in order, the second at once.
+Signals: the first SIGTERM, SIGINT or SIGHUP shuts down in order, the second at once. Where there is a certificate,
+SIGHUP reads it again instead.
 """
 
 from __future__ import annotations
@@ -46,8 +47,10 @@ def serve_api(settings: Settings) -> int:
 
 def _live(settings: Settings, life_of: Callable[[Settings], _Life]) -> int:
     logs.configure(settings.logging.level, settings.logging.format)
-    for number in stop_signals():
+    for number in stop_signals(settings):
         signal.signal(number, _leave)  # until there is a loop: whatever was begun is undone
+    if settings.has_tls:
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)  # the certificate is read after this
     with contextlib.ExitStack() as resources:
         life = life_of(resources.enter_context(dev.environment(settings)))
         return _runner().run(life.run(at_once=resources.close))
@@ -73,6 +76,7 @@ class _Life:
         self._config = config
         self._stop = asyncio.Event()
         self._starting: asyncio.Task[Any] | None = None
+        self._application_running: Application | ApiApplication | None = None
         self._at_once: Callable[[], None]
 
     async def run(self, *, at_once: Callable[[], None]) -> int:
@@ -91,6 +95,7 @@ class _Life:
         try:
             async with self._application() as application:
                 self._starting = None
+                self._application_running = application
                 with self._announced(application.port):
                     await self._end(application)
                 _log.info("stopping", connections=application.connections)
@@ -115,8 +120,14 @@ class _Life:
 
     def _listen_for_the_end(self) -> None:
         loop = asyncio.get_running_loop()
-        for number in stop_signals():
+        for number in stop_signals(self._settings):
             loop.add_signal_handler(number, self.stop)
+        if self._settings.has_tls:
+            loop.add_signal_handler(signal.SIGHUP, self._reload)
+
+    def _reload(self) -> None:
+        if self._application_running is not None:
+            self._application_running.reload()
 
     @contextlib.contextmanager
     def _announced(self, port: int, /) -> Iterator[None]:

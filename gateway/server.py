@@ -13,7 +13,6 @@ import contextlib
 import fcntl
 import logging
 import random
-import socket
 import struct
 import termios
 import time
@@ -22,32 +21,32 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any, cast
 
-import orjson
 import structlog
-from websockets.datastructures import Headers
 from websockets.extensions.permessage_deflate import PerMessageDeflate, ServerPerMessageDeflateFactory
 from websockets.frames import Frame, Opcode
 from websockets.http11 import Request, Response
 from websockets.protocol import State as WireState
 from websockets.server import ServerProtocol
-from websockets.typing import Subprotocol
 
 from gateway import handshake
+from gateway.admission import Admission, Refusal
 from gateway.close_codes import CloseCode
 from gateway.connection import Connection
+from gateway.entrance import Visit
 from gateway.errors import AuthError, KeyUnknown
 from gateway.handshake import Credentials
 from gateway.identity import Identity
+from gateway.listener import listening_socket
 from gateway.services import Services
 from gateway.subscriber import Wire
+from gateway.tls import Certificate, TlsSocket
 
 _log = structlog.get_logger()
 
 _HIGH_WATER_BYTES = 16 * 1024
-_NOTSENT_LOWAT_BYTES = 128 * 1024
 _CLOSING_TIMEOUT_S = 5.0
+_REFUSED_TIMEOUT_S = 2.0  # to send the request that is refused
 _SWEEP_S = 1.0
-_RETRY_AFTER_S = 5
 _INVALID_DATA = 1007
 _ABNORMAL = 1006
 _PING_FRAME = b"\x89\x00"
@@ -69,6 +68,8 @@ class ServerOptions:
         origins: Pages that may connect besides those of our own host.
         text_wire, deflate_wire: Wire formats; the second is None where compression is off.
         unready: Returns what keeps the gateway from being ready; nothing when it is.
+        admission: Who may come in from where.
+        certificate: For `wss://`; None: the peers speak plain TCP.
     """
 
     max_connections: int
@@ -76,6 +77,8 @@ class ServerOptions:
     text_wire: Wire
     deflate_wire: Wire | None
     unready: Callable[[], list[str]]
+    admission: Admission
+    certificate: Certificate | None = None
 
 
 class Server:
@@ -103,9 +106,16 @@ class Server:
         listener = listening_socket(
             host, port, reuse_port=reuse_port, user_timeout_s=self.services.limits.heartbeat_timeout_s
         )
-        self._server = await self.loop.create_server(lambda: SocketProtocol(self), sock=listener, backlog=backlog)
+        self._server = await self.loop.create_server(self._accept, sock=listener, backlog=backlog)
         self._sweeper = self.loop.call_later(_SWEEP_S, self._sweep)
         return cast(int, listener.getsockname()[1])
+
+    def _accept(self) -> asyncio.Protocol:
+        protocol, certificate = SocketProtocol(self), self.options.certificate
+        return protocol if certificate is None else TlsSocket(protocol, certificate.context, self._on_tls_failure)
+
+    def _on_tls_failure(self) -> None:
+        self.services.metrics.handshakes_refused["tls"] += 1
 
     async def stop(self, drain_s: float) -> None:
         """Accept nothing more; send the clients away evenly over `drain_s`; then close what is left. Idempotent."""
@@ -147,6 +157,7 @@ class SocketProtocol(asyncio.Protocol):
         "_response",
         "_server",
         "_transport",
+        "_visit",
         "write",
     )
 
@@ -154,7 +165,7 @@ class SocketProtocol(asyncio.Protocol):
         self._server = server
         self._core = ServerProtocol(
             extensions=server.extensions,
-            select_subprotocol=_select_subprotocol,
+            select_subprotocol=handshake.select,
             max_size=server.services.limits.max_message_bytes,
             logger=_core_logger,
         )
@@ -163,6 +174,7 @@ class SocketProtocol(asyncio.Protocol):
         self._binary = False
         self._response = b""  # of the handshake, while it waits to leave with the first frame
         self._transport: Any = None
+        self._visit: Visit
         self.write: Callable[[bytes], None]
 
     # What asyncio calls.
@@ -175,7 +187,14 @@ class SocketProtocol(asyncio.Protocol):
         server = self._server
         server.sockets += 1
         server.empty.clear()
-        server.handshaking[self] = server.loop.time() + server.services.limits.handshake_timeout_s
+        now = server.loop.time()
+        server.handshaking[self] = now + server.services.limits.handshake_timeout_s
+        self._visit = Visit(server.services, server.options.admission, transport.get_extra_info("peername"), now)
+        refusal = self._visit.refusal
+        if refusal is not None:
+            server.handshaking[self] = now + _REFUSED_TIMEOUT_S
+            if refusal.at_once or server.options.certificate is not None:
+                self.abort()  # an answer would cost a socket, or a TLS handshake
 
     def data_received(self, data: bytes) -> None:
         """Bytes have come: any byte is a sign of life."""
@@ -208,6 +227,7 @@ class SocketProtocol(asyncio.Protocol):
             server.empty.set()
         server.handshaking.pop(self, None)
         server.closing.pop(self, None)
+        self._visit.leave()
         self._core.receive_eof()
         if self._connection is not None:
             self._connection.lost(self._close_code())
@@ -331,17 +351,21 @@ class SocketProtocol(asyncio.Protocol):
             self._respond(status, {"ready": not unready, "reasons": unready})
         elif path != handshake.WEBSOCKET_PATH:
             self._respond(HTTPStatus.NOT_FOUND, {"error": "not found"})
-        elif self._server.sockets > self._server.options.max_connections:
-            self._respond(
-                HTTPStatus.SERVICE_UNAVAILABLE,
-                {"error": "too many connections"},
-                ("Retry-After", str(_RETRY_AFTER_S)),
-            )
         else:
-            self._upgrade(request, query)
+            full = self._server.sockets > self._server.options.max_connections
+            refusal = self._visit.requested(request.headers, self._server.loop.time(), full=full)
+            if refusal is not None:
+                self._turn_away(refusal)
+            else:
+                self._upgrade(request, query)
+
+    def _turn_away(self, refusal: Refusal) -> None:
+        wait_s = refusal.retry_after_s
+        headers = [] if wait_s is None else [("Retry-After", str(wait_s))]
+        self._respond(refusal.status, {"error": refusal.message, "reason": refusal.reason}, *headers)
 
     def _upgrade(self, request: Request, query: str) -> None:
-        response = self._accept(request)
+        response = handshake.accept(self._core, request)
         if response.status_code != HTTPStatus.SWITCHING_PROTOCOLS:
             self._core.send_response(response)
             return
@@ -363,25 +387,6 @@ class SocketProtocol(asyncio.Protocol):
         else:
             self._open(response, identity, credentials)
 
-    def _accept(self, request: Request) -> Response:
-        """
-        Return the answer to an opening handshake, right or wrong.
-
-        Without `Date`, which a 101 need not have (RFC 9110, section 6.6.1): the core's own answer spends more time on
-        it than on all the rest.
-        """
-        try:
-            accept, extensions, subprotocol = self._core.process_request(request)
-        except Exception:  # the core turns each into its HTTP answer
-            return self._core.accept(request)
-        fields = [("Upgrade", "websocket"), ("Connection", "Upgrade"), ("Sec-WebSocket-Accept", accept)]
-        if extensions is not None:
-            fields.append(("Sec-WebSocket-Extensions", extensions))
-        if subprotocol is not None:
-            fields.append(("Sec-WebSocket-Protocol", subprotocol))
-        switching = HTTPStatus.SWITCHING_PROTOCOLS
-        return Response(switching.value, switching.phrase, Headers(fields))
-
     async def _upgrade_after_refresh(self, response: Response, credentials: Credentials) -> None:
         """Fetch the keys again: the provider may have a new one."""
         assert credentials.token is not None  # noqa: S101 - else nobody calls this
@@ -392,7 +397,10 @@ class SocketProtocol(asyncio.Protocol):
         else:
             self._open(response, identity, credentials)
         self._flush()
-        self.resume_reading()
+        if self._connection is not None:
+            self._connection.listen()  # unless there is something else to wait for
+        else:
+            self.resume_reading()
 
     def _open(self, response: Response, identity: Identity | None, credentials: Credentials) -> None:
         server = self._server
@@ -401,14 +409,17 @@ class SocketProtocol(asyncio.Protocol):
         if identity is not None and server.services.revocations.is_revoked(identity):
             self._refuse(AuthError("revoked"))
             return
+        refusal = self._visit.opening(identity)
+        if refusal is not None:
+            self._turn_away(refusal)
+            return
         now = server.loop.time()
         self._core.data_to_send()  # pongs to pings that did not wait for the response, which has to come first
         self._core.send_response(response)
         self._response = b"".join(self._core.data_to_send())
         self.write = self._write_response
         server.handshaking.pop(self, None)
-        remote = str((self._transport.get_extra_info("peername") or ("",))[0])
-        connection = Connection(server.services, self, remote=remote, wire=self._wire(), now=now)
+        connection = Connection(server.services, self, remote=self._visit.address.text, wire=self._wire(), now=now)
         self._connection = connection
         server.services.connections.add(connection)
         if identity is None:
@@ -449,22 +460,7 @@ class SocketProtocol(asyncio.Protocol):
 
     def _respond(self, status: HTTPStatus, body: dict[str, Any] | None, *headers: tuple[str, str]) -> None:
         """Answer with JSON, or without a body, instead of an upgrade, and end the connection."""
-        content = orjson.dumps(body) if body is not None else b""
-        fields = Headers(
-            [
-                ("Content-Type", "application/json"),
-                ("Content-Length", str(len(content))),
-                ("Cache-Control", "no-store"),
-                ("Connection", "close"),
-                *headers,
-            ]
-        )
-        self._core.send_response(Response(status.value, status.phrase, fields, content))
-
-
-def _select_subprotocol(_core: ServerProtocol, names: Any) -> Subprotocol | None:
-    selected = handshake.select_subprotocol(names)
-    return Subprotocol(selected) if selected is not None else None
+        self._core.send_response(handshake.answer(status, body, headers))
 
 
 def _is_utf8(payload: bytes) -> bool:
@@ -475,29 +471,3 @@ def _is_utf8(payload: bytes) -> bool:
     except UnicodeDecodeError:
         return False
     return True
-
-
-def listening_socket(host: str, port: int, *, reuse_port: bool, user_timeout_s: float) -> socket.socket:
-    """
-    Return a bound socket whose options are inherited by those it accepts, which costs nothing per connection.
-
-    TCP_USER_TIMEOUT ends a connection whose peer acknowledges nothing; TCP_NOTSENT_LOWAT keeps the kernel from
-    hiding how far behind a slow peer is (both tcp(7)).
-    """
-    family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
-    listener = socket.socket(family[0], socket.SOCK_STREAM)
-    try:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        if reuse_port:
-            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        if hasattr(socket, "TCP_USER_TIMEOUT"):
-            listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(user_timeout_s * 1000))
-        if hasattr(socket, "TCP_NOTSENT_LOWAT"):
-            listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, _NOTSENT_LOWAT_BYTES)
-        listener.setblocking(False)
-        listener.bind(family[4])
-    except BaseException:
-        listener.close()
-        raise
-    return listener

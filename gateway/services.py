@@ -19,12 +19,15 @@ from gateway.log import Log
 from gateway.metrics import Metrics
 from gateway.policy import Policy
 from gateway.revocations import Revocations
+from gateway.store.inbox import Inbox
 from publisher import Publisher
 
 if TYPE_CHECKING:
     from gateway.backfill import Backfill
     from gateway.chat import Chat
     from gateway.connection import Connection
+    from gateway.plugins import Plugins
+    from gateway.store.online import Online
     from gateway.wire.v1 import Reply
 
 _DEPARTED = 5_000
@@ -50,6 +53,8 @@ class ConnectionLimits:
     stall_timeout_s: float
     ping_interval_s: float
     heartbeat_timeout_s: float
+    connections_per_user: int = 0
+    replace_oldest: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +90,13 @@ class Tasks:
         if error is not None and not isinstance(error, GatewayError):
             _log.error("task_failed", task=task.get_name(), exc_info=error)
 
+    async def ended(self, within_s: float) -> bool:
+        """Wait until nothing runs any more, or the time is over; tell which."""
+        deadline = time.monotonic() + within_s
+        while self._tasks and (left := deadline - time.monotonic()) > 0:
+            await asyncio.wait(self._tasks, timeout=left)
+        return not self._tasks
+
     async def cancel(self) -> None:
         """Cancel whatever still runs, and wait for its end."""
         while self._tasks:
@@ -104,6 +116,10 @@ class Services:
         commands: Command name → its function.
         connections: Every connection of this instance that has not been lost.
         departed: The last ones that were, for `gateway explain`.
+        inbox: The inboxes; None where notifications are not kept.
+        ended: Tenant → how many of its connections have ended, and how many commands they sent.
+        plugins: Runs the handlers; None where there are none.
+        online: Knows who is online; None where that is off.
     """
 
     instance_id: str
@@ -122,6 +138,10 @@ class Services:
     commands: Mapping[str, CommandFunction] = field(default_factory=dict)
     connections: set[Connection] = field(default_factory=set)
     departed: deque[Departure] = field(default_factory=lambda: deque(maxlen=_DEPARTED))
+    inbox: Inbox | None = None
+    ended: dict[str, tuple[int, int]] = field(default_factory=dict)
+    plugins: Plugins | None = None
+    online: Online | None = None
 
     @staticmethod
     def now_ms() -> int:

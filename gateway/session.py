@@ -10,6 +10,9 @@ The whole machine is the table below; `move` looks a move up and changes nothing
 
 A connection that offers a token in its handshake is ACTIVE from its first byte. One that does not is admitted to
 WAITING, where only `auth` and `ping` are commands. Every state but CLOSED can be lost: the peer may vanish.
+
+Where there are plug-in handlers, HANDSHAKE and WAITING are left by *verified* for ENTERING, in which the handlers are
+asked; *authenticated* leads on from there. Until then the connection receives nothing and its commands wait.
 """
 
 from __future__ import annotations
@@ -22,6 +25,7 @@ class State(Enum):
 
     HANDSHAKE = "handshake"
     WAITING = "waiting"
+    ENTERING = "entering"
     ACTIVE = "active"
     CLOSING = "closing"
     CLOSED = "closed"
@@ -31,6 +35,7 @@ class Move(Enum):
     """What can happen to a connection."""
 
     ADMITTED = "admitted"  # the handshake was accepted without a token
+    VERIFIED = "verified"  # its token is good; the handlers are to say whether it may come in
     AUTHENTICATED = "authenticated"
     CLOSE = "close"  # we sent or answered a close frame
     LOST = "lost"  # the transport is gone
@@ -39,12 +44,17 @@ class Move(Enum):
 _TABLE: dict[tuple[State, Move], State] = {
     (State.HANDSHAKE, Move.ADMITTED): State.WAITING,
     (State.HANDSHAKE, Move.AUTHENTICATED): State.ACTIVE,
+    (State.HANDSHAKE, Move.VERIFIED): State.ENTERING,
     (State.WAITING, Move.AUTHENTICATED): State.ACTIVE,
+    (State.WAITING, Move.VERIFIED): State.ENTERING,
+    (State.ENTERING, Move.AUTHENTICATED): State.ACTIVE,
     (State.ACTIVE, Move.AUTHENTICATED): State.ACTIVE,
     (State.WAITING, Move.CLOSE): State.CLOSING,
+    (State.ENTERING, Move.CLOSE): State.CLOSING,
     (State.ACTIVE, Move.CLOSE): State.CLOSING,
     (State.HANDSHAKE, Move.LOST): State.CLOSED,
     (State.WAITING, Move.LOST): State.CLOSED,
+    (State.ENTERING, Move.LOST): State.CLOSED,
     (State.ACTIVE, Move.LOST): State.CLOSED,
     (State.CLOSING, Move.LOST): State.CLOSED,
 }

@@ -33,9 +33,9 @@ _READY: Final = b"ready\n"
 _RESTART_PAUSE_S: Final = 1.0
 
 
-def stop_signals() -> tuple[signal.Signals, ...]:
-    """Return the signals that end a gateway; under nohup, a closed terminal is none."""
-    hangup_matters = signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN
+def stop_signals(settings: Settings) -> tuple[signal.Signals, ...]:
+    """Return the signals that end a gateway; under nohup, a closed terminal is none, and with TLS, it means reload."""
+    hangup_matters = signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN and not settings.has_tls
     return (signal.SIGTERM, signal.SIGINT, *((signal.SIGHUP,) if hangup_matters else ()))
 
 
@@ -109,8 +109,10 @@ class Supervisor:
     async def run(self) -> int:
         """Run until a signal comes and every worker has ended; return the worst of their exit statuses."""
         loop = asyncio.get_running_loop()
-        for number in stop_signals():
+        for number in stop_signals(self._settings):
             loop.add_signal_handler(number, self._on_signal)
+        if self._settings.has_tls:
+            loop.add_signal_handler(signal.SIGHUP, self._send_all, signal.SIGHUP)
         # The first one alone: what is wrong for all is then said once.
         first = asyncio.create_task(self._keep(0), name="worker-0")
         one_serves = asyncio.create_task(self._one_serves.wait())
@@ -176,7 +178,10 @@ class Supervisor:
         kills = self._stop.is_set()
         self._stop.set()
         _log.info("stopping_workers", at_once=kills)
+        self._send_all(signal.SIGKILL if kills else signal.SIGTERM)
+
+    def _send_all(self, number: signal.Signals) -> None:
         for process in self._processes.values():
             if process.returncode is None:
                 with contextlib.suppress(ProcessLookupError):
-                    process.send_signal(signal.SIGKILL if kills else signal.SIGTERM)
+                    process.send_signal(number)

@@ -7,6 +7,7 @@ With `app`, the only module that reads settings; nothing is started here.
 from __future__ import annotations
 
 import resource
+import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,9 +15,14 @@ from pathlib import Path
 import structlog
 from redis.asyncio import Redis
 
+from gateway.access import Access
+from gateway.address_rules import AddressRules
+from gateway.addresses import Networks
+from gateway.admission import AddressLimits, Admission
 from gateway.auth import Authenticator, Jwks, Key, hmac_key, public_key, public_key_file
 from gateway.backfill import Backfill
 from gateway.chat import Chat
+from gateway.clients import Census
 from gateway.commands import command_table
 from gateway.consumer import Consumer
 from gateway.errors import PoisonEntry
@@ -27,17 +33,30 @@ from gateway.hub import Hub
 from gateway.log import Log
 from gateway.metrics import Metrics
 from gateway.orders import Orders
+from gateway.plugin_loading import load
+from gateway.plugins import Plugins
 from gateway.policy import Action, Policy
+from gateway.presence import Kept, Tracker
+from gateway.presence_service import PresenceService
+from gateway.projector import BLOCK_S, Projector
+from gateway.questions import Respondent
 from gateway.recalls import MESSAGE_RECALLED, Recalls
 from gateway.recovery import Recovery
 from gateway.revocations import Revocations
 from gateway.server import ServerOptions
 from gateway.services import ConnectionLimits, Services, Tasks
-from gateway.settings import Settings
+from gateway.settings import Http, Listen, Settings
+from gateway.store.connection import connect
+from gateway.store.inbox import Inbox, InboxRules, inbox_rules
+from gateway.store.inbox_work import WorkStream
+from gateway.store.online import Online
+from gateway.store.presence import PresenceStore
 from gateway.store.stream import StreamReader
+from gateway.tls import Certificate
 from gateway.wire.v1 import DeflateWire, TextWire
 from publisher import Publisher
-from publisher.event import EXPLAIN
+from publisher.event import ACCESS, CLIENT_STATISTICS, CLIENTS, EXPLAIN
+from publisher.templates import Templates
 
 _log = structlog.get_logger()
 
@@ -51,6 +70,8 @@ class Parts:
     services: Services
     consumers: list[Consumer]
     text_wire: TextWire
+    rules: AddressRules
+    presence: PresenceService | None
 
 
 def build(settings: Settings, redis: Redis) -> Parts:
@@ -68,7 +89,8 @@ def build(settings: Settings, redis: Redis) -> Parts:
         entry_id = poison.entry_id.decode("ascii", "replace")
         _log.error("poison_entry", entry=entry_id, problem=str(poison))
 
-    hub = Hub()
+    tracker = Tracker(_kept(settings), settings.presence.leave_grace_s) if settings.presence.enabled else None
+    hub = Hub(observe=tracker.observe if tracker is not None else None)
     revocations = Revocations()
     lifetime_s = settings.auth.max_lifetime_s
     orders = Orders(hub, revocations, max_token_lifetime_s=lifetime_s, on_poison=on_poison)
@@ -90,27 +112,53 @@ def build(settings: Settings, redis: Redis) -> Parts:
         tasks=tasks,
         backfill=Backfill(redis, log, tasks, max_entries=settings.log.replay_entries, recalled=chat.recalls),
         chat=chat,
+        inbox=inbox(settings, redis),
+        online=online(settings, redis, settings.instance_id),
     )
     services.commands = command_table(services)
-    recovery = Recovery(services, redis)
-    orders.add(EXPLAIN, Explainer(services, redis).answer)
+    if settings.handlers:
+        services.plugins = Plugins(services, load(settings.handlers), timeout_s=settings.limits.handler_timeout_s)
+        services.commands = services.plugins.commands(services.commands)
+    _add_questions(services, orders, Respondent(redis, settings.instance_id, tasks))
+    rules = address_rules(settings)
+    access = Access(rules, services, redis)
+    orders.add(ACCESS, access.obey)
+    recovery = Recovery(services, redis, also=access.after_gap)
+    consumers = _consumers(settings, redis, services, recovery, on_poison)
+    text_wire = TextWire(lambda number: log.partitions[number].epoch, on_poison)
+    return Parts(services, consumers, text_wire, rules, _presence(settings, redis, tracker))
 
-    consumers = [
+
+def _add_questions(services: Services, orders: Orders, respondent: Respondent) -> None:
+    """Let the instance answer what is asked of all of them."""
+    census = Census(services)
+    orders.add(EXPLAIN, respondent.order(Explainer(services).answer))
+    orders.add(CLIENTS, respondent.order(census.clients))
+    orders.add(CLIENT_STATISTICS, respondent.order(census.statistics))
+
+
+def _consumers(
+    settings: Settings,
+    redis: Redis,
+    services: Services,
+    recovery: Recovery,
+    on_poison: Callable[[PoisonEntry], None],
+) -> list[Consumer]:
+    return [
         Consumer(
             StreamReader(redis, partition, settings.instance_id, timeout_s=settings.redis.timeout_s),
             partition,
-            log=log,
-            fanout=fanout,
-            metrics=metrics,
+            log=services.log,
+            fanout=services.fanout,
+            metrics=services.metrics,
             on_gap=recovery.after_gap,
             on_poison=on_poison,
-            on_loaded=chat.recalls.review,
+            on_loaded=services.chat.recalls.review,
             read_count=settings.log.read_count,
             retention_s=settings.log.retention_s,
         )
         for partition in range(settings.log.partitions)
     ]
-    return Parts(services, consumers, TextWire(lambda number: log.partitions[number].epoch, on_poison))
 
 
 def server_options(settings: Settings, parts: Parts, unready: Callable[[], list[str]]) -> ServerOptions:
@@ -121,7 +169,26 @@ def server_options(settings: Settings, parts: Parts, unready: Callable[[], list[
         text_wire=parts.text_wire,
         deflate_wire=DeflateWire(parts.text_wire) if settings.compression.enabled else None,
         unready=unready,
+        admission=Admission(parts.rules, _address_limits(settings), trusted_proxies(settings)),
+        certificate=certificate(settings.listen, "listen"),
     )
+
+
+def certificate(section: Listen | Http, name: str) -> Certificate | None:
+    """Return the certificate of a section; None where there is none. Raises `ConfigError`: it cannot be used."""
+    if section.tls_certificate is None or section.tls_key is None:
+        return None
+    return Certificate(section.tls_certificate, section.tls_key, setting=name)
+
+
+def address_rules(settings: Settings) -> AddressRules:
+    """Return the address rules, without those that were given at run time."""
+    return AddressRules(settings.access.block, settings.access.allow)
+
+
+def trusted_proxies(settings: Settings) -> Networks[bool]:
+    """Return the proxies whose word is taken."""
+    return Networks((network, True) for network in settings.listen.trusted_proxies)
 
 
 def room_for_files() -> int:
@@ -148,7 +215,14 @@ def _limits(settings: Settings) -> ConnectionLimits:
         stall_timeout_s=limits.stall_timeout_s,
         ping_interval_s=settings.heartbeat.ping_interval_s,
         heartbeat_timeout_s=settings.heartbeat.timeout_s,
+        connections_per_user=limits.connections_per_user,
+        replace_oldest=limits.over_user_limit == "replace",
     )
+
+
+def _address_limits(settings: Settings) -> AddressLimits:
+    limits = settings.limits
+    return AddressLimits(limits.connections_per_ip, limits.handshakes_per_s, limits.handshakes_burst)
 
 
 def publisher(settings: Settings, redis: Redis) -> Publisher:
@@ -181,6 +255,68 @@ def history(settings: Settings, redis: Redis) -> History:
         retention_ms=int(settings.history.retention_days * 24 * 3600 * 1000),
         timeout_s=settings.redis.timeout_s,
     )
+
+
+def inbox(settings: Settings, redis: Redis) -> Inbox | None:
+    """Return the inboxes; None where notifications are not kept."""
+    return inbox_of(settings, redis) if settings.inbox.enabled else None
+
+
+def inbox_of(settings: Settings, redis: Redis) -> Inbox:
+    """Return the inboxes, whether or not anything is added to them."""
+    return Inbox(redis, _inbox_rules(settings), timeout_s=settings.redis.timeout_s)
+
+
+def _inbox_rules(settings: Settings) -> InboxRules:
+    return inbox_rules(
+        partitions=settings.log.partitions,
+        maxlen=settings.log.maxlen,
+        max_entries=settings.inbox.max_entries,
+        retention_days=settings.inbox.retention_days,
+    )
+
+
+def work_redis(settings: Settings) -> Redis:
+    """Return the projectors' client, whose timeout is longer than their reads block."""
+    return connect(settings.redis_url, settings.redis.timeout_s + BLOCK_S)
+
+
+def projectors(settings: Settings, redis: Redis, metrics: Metrics) -> list[Projector]:
+    """Return what writes notifications into the inboxes, one for each partition; `redis` is that of `work_redis`."""
+    rules = _inbox_rules(settings)
+    return [
+        Projector(
+            WorkStream(redis, partition, settings.instance_id, rules),
+            partition,
+            metrics,
+            keeps=settings.inbox.enabled,
+        )
+        for partition in range(settings.log.partitions)
+    ]
+
+
+def templates(settings: Settings) -> Templates:
+    """Return the configured message templates."""
+    return Templates({name: template.plain() for name, template in settings.templates.items()})
+
+
+def online(settings: Settings, redis: Redis, instance_id: str | None = None) -> Online | None:
+    """Return what knows who is online; None where that is off."""
+    if not settings.presence.enabled:
+        return None
+    return Online(redis, partitions=settings.log.partitions, kept=_kept(settings), instance_id=instance_id)
+
+
+def _kept(settings: Settings) -> Kept:
+    return Kept(settings.presence.groups)
+
+
+def _presence(settings: Settings, redis: Redis, tracker: Tracker | None) -> PresenceService | None:
+    if tracker is None:
+        return None
+    log = settings.log
+    store = PresenceStore(redis, token=secrets.token_hex(8), partitions=log.partitions, maxlen=log.maxlen)
+    return PresenceService(tracker, store, settings.instance_id)
 
 
 def authenticator(settings: Settings) -> Authenticator:

@@ -15,12 +15,14 @@ from publisher.cursor import Cursor
 from publisher.errors import PublishError, PublishIncomplete, PublishUnavailable, PublishUnknown
 from publisher.event import Event, EventOptions, EventSpec, make_event
 from publisher.location import redis_url
+from publisher.notification import Notifications, make_notifications
 
 __all__ = [
     "Cursor",
     "Event",
     "EventOptions",
     "EventSpec",
+    "Notifications",
     "PublishError",
     "PublishIncomplete",
     "PublishUnavailable",
@@ -30,5 +32,6 @@ __all__ = [
     "is_name",
     "is_tenant",
     "make_event",
+    "make_notifications",
     "redis_url",
 ]

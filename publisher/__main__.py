@@ -1,6 +1,8 @@
 """
 `python -m publisher ADDRESS[,ADDRESS…] EVENT JSON`: publish one event from a shell.
 
+`python -m publisher notify USER[,USER…] --title TEXT` stores a notification: see `notify_command`.
+
 Prints the event's id. Exit status: 0 stored, 1 not stored or not known (the message says which), 2 wrong
 usage.
 """
@@ -15,11 +17,17 @@ from publisher import json_text
 from publisher.address import DEFAULT_TENANT
 from publisher.errors import PublishError
 from publisher.location import redis_url
+from publisher.notify_command import notify
 from publisher.sync import Publisher
+
+NOTIFY = "notify"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; return its exit status."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    if arguments[:1] == [NOTIFY]:  # no address has this name
+        return notify(arguments[1:])
     parser = _parser()
     options = parser.parse_args(arguments)
     try:
@@ -54,7 +62,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m publisher", description="Publish one event.")
+    parser = argparse.ArgumentParser(
+        prog="python -m publisher",
+        description="Publish one event.",
+        epilog="`notify --help` explains how users are notified.",
+    )
     parser.add_argument(
         "addresses", metavar="ADDRESS[,ADDRESS…]", help="all, user:…, client:…, group:…, tag:…, topic:…"
     )

@@ -8,12 +8,15 @@ connections from `link`.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Iterable, Mapping
 from types import TracebackType
-from typing import Any, Self, Unpack
+from typing import Any, Self, Unpack, overload
 
 from redis.asyncio import Redis, RedisCluster
 
+from publisher import keys
+from publisher.access import AccessAction, make_access_change
 from publisher.address import DEFAULT_TENANT
 from publisher.command import Command, CommandBuilder
 from publisher.control import CLOSE_KICKED, WEEK_S, make_kick, make_revocation
@@ -28,9 +31,12 @@ from publisher.event import (
     event_from,
     make_event,
 )
+from publisher.failure import REDIS_ERRORS, describe
 from publisher.lane import Lane
 from publisher.link import open_link
+from publisher.notification import NotificationOptions, Notifications, make_notifications
 from publisher.options import Options
+from publisher.templates import NO_DATA, Params, TemplateBook, filled, is_templated, said
 
 
 class Publisher:
@@ -88,7 +94,10 @@ class Publisher:
         )
         self._build = CommandBuilder(self._options)
         self._link, self._own_client = open_link(redis, self._options.attempt_timeout_s)
+        self._client: Any = self._own_client or redis
         self._lanes: dict[int, Lane] = {}
+        self._book = TemplateBook()
+        self._fetching = asyncio.Lock()
         self._closed = False
 
     async def __aenter__(self) -> Self:
@@ -108,7 +117,16 @@ class Publisher:
             if self._own_client is not None:
                 await self._own_client.aclose()
 
-    async def publish(self, event: str, data: Any, *, to: str | Iterable[str], **options: Unpack[EventOptions]) -> str:
+    async def publish(
+        self,
+        event: str | None = None,
+        data: Any = NO_DATA,
+        *,
+        to: str | Iterable[str],
+        template: str | None = None,
+        params: Params | None = None,
+        **options: Unpack[EventOptions],
+    ) -> str:
         """
         Store an event in the log, and return its id, which is also the `id` of the frames that receivers get.
 
@@ -118,6 +136,11 @@ class Publisher:
             to: Address or addresses that receive it: `all`, `user:…`, `client:…`, `group:…`, `tag:…`,
             `topic:…`. options: `exclude`, `tenant`, `key`, `message_id`, `expires_in`, `priority`,
             `collapse` and `history`, as
+            `topic:…`.
+            template: The name of a template that data comes from, and the event's name where none is given.
+            params: Its parameters, which JSON can hold.
+            options: `exclude`, `tenant`, `key`, `message_id`, `expires_in`, `priority` and
+            `collapse`, as
                 `make_event` explains them. What is published again under the same `key`, tenant and first
                 address within `key_ttl_s` is not stored again: the first id is returned.
 
@@ -126,15 +149,43 @@ class Publisher:
             PublishUnavailable: Redis cannot take it now; nothing was stored.
             PublishUnknown: It may have been stored or not.
         """
+        fields = await self.render(template, params) if template is not None else None
+        name, content = said(event, data, template=template, fields=fields)
         limit = self._options.max_event_bytes
-        made = make_event(event, data, to=to, **options, kind=KIND_EVENT, max_event_bytes=limit)
+        made = make_event(name, content, to=to, **options, kind=KIND_EVENT, max_event_bytes=limit)
         return await self._send(self._build.publish(made))
+
+    async def render(self, template: str, params: Params | None = None) -> dict[str, Any]:
+        """
+        Return a template's fields, rendered. Templates are fetched from Redis, and again after a minute.
+
+        Raises:
+            PublishError: There is no such template, a parameter is missing, or Jinja2 is.
+            PublishUnavailable: They cannot be fetched.
+        """
+        if self._book.is_stale(template, time.monotonic()):
+            async with self._fetching:
+                if self._book.is_stale(template, time.monotonic()):
+                    await self._fetch_templates()
+        return self._book.render(template, params)
+
+    async def _fetch_templates(self) -> None:
+        if self._closed:
+            raise PublishError("the publisher is closed: make another")
+        try:
+            async with asyncio.timeout(self._options.timeout_s):
+                text = await self._client.hget(keys.templates(), "json")
+        except REDIS_ERRORS as error:
+            self._book.failed(describe(error), time.monotonic())
+        else:
+            self._book.take(text, time.monotonic())
 
     async def publish_many(self, events: Iterable[Event | EventSpec | Mapping[str, Any]]) -> list[str]:
         """
         Store several events, in order, in one pipeline (per partition, and per 512), and return their ids.
 
-        Each is a mapping of what `publish` takes (`event`, `data`, `to`, …) or what `make_event` returned.
+        Each is a mapping of what `publish` takes (`event`, `data`, `to`, …, or `template`, `params`, `to`, …) or what
+        `make_event` returned.
         They are all checked before the first is sent. Not a transaction: each is stored or not by itself.
 
         Raises:
@@ -144,8 +195,44 @@ class Publisher:
             PublishIncomplete: Some failed; its `results` say which, and why.
         """
         limit = self._options.max_event_bytes
-        commands = [self._build.publish(event_from(spec, max_event_bytes=limit)) for spec in events]
+        plain = [await self._filled(spec) if is_templated(spec) else spec for spec in events]
+        commands = [self._build.publish(event_from(spec, max_event_bytes=limit)) for spec in plain]
         return ids_of(await self._send_all(commands))
+
+    @overload
+    async def notify(self, to: str, **notification: Unpack[NotificationOptions]) -> str: ...
+    @overload
+    async def notify(self, to: Iterable[str], **notification: Unpack[NotificationOptions]) -> str | list[str]: ...
+    async def notify(self, to: str | Iterable[str], **notification: Unpack[NotificationOptions]) -> str | list[str]:
+        """
+        Store a notification in the inboxes of one user or of many, and push it to those who are there.
+
+        Returns its id, which is that of the frame and of the inbox's item; for a list of users, a list with one for
+        each. Users that are stored together, up to 100, have the same.
+
+        Args:
+            to: A user's id, or several.
+            notification: `title`, `content`, `type`, `level`, `priority`, `link`, `icon`, `data`, `tenant`, `key` and
+                `expires_in`, as `make_notifications` explains them. A call that is repeated under the same `key`
+                within `key_ttl_s` stores nothing again and returns the first ids.
+
+        Raises:
+            PublishError: As `publish` does; for several users also `PublishIncomplete`, with a result for each.
+        """
+        return await self.notify_prepared(self.prepare_notification(to, **notification))
+
+    def prepare_notification(
+        self, to: str | Iterable[str], **notification: Unpack[NotificationOptions]
+    ) -> Notifications:
+        """Check and encode a notification for `notify_prepared`. Raises `PublishError`: something does not hold."""
+        options = self._options
+        limits = {"partitions": options.partitions, "max_event_bytes": options.max_event_bytes}
+        return make_notifications(to, **notification, **limits)
+
+    async def notify_prepared(self, notifications: Notifications) -> str | list[str]:
+        """Store and push what `prepare_notification` returned; see `notify`."""
+        commands = [self._build.notify(event) for event in notifications.events]
+        return notifications.ids(await self._send_all(commands))
 
     def submit(self, event: Event) -> asyncio.Future[str]:
         """
@@ -194,6 +281,18 @@ class Publisher:
         default). Raises what `publish` raises.
         """
         return await self._send(self._build.revoke(make_revocation(jti=jti, user=user, tenant=tenant, lasts_s=lasts_s)))
+
+    async def _filled(self, spec: Mapping[str, Any]) -> Mapping[str, Any]:
+        return filled(spec, await self.render(spec["template"], spec.get("params")))
+
+    async def access(self, action: AccessAction, network: str, *, lasts_s: float = WEEK_S) -> str:
+        """
+        Block a network (CIDR) or an address on every gateway, allow it, or clear what was said; return the event's id.
+
+        The most specific rule decides. Connections from a network that is blocked now are closed. A rule is forgotten
+        after `lasts_s` seconds: lasting ones belong into the gateways' settings. Raises what `publish` raises.
+        """
+        return await self._send(self._build.access(make_access_change(action, network, lasts_s=lasts_s)))
 
     async def _send(self, command: Command) -> str:
         return await (await self._lane(command).put(command))

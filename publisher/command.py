@@ -7,15 +7,20 @@ Pure: builds arguments, does no I/O.
 from __future__ import annotations
 
 import secrets
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 from publisher import keys
+from publisher.access import MAX_RULES, AccessChange
 from publisher.control import Revocation
 from publisher.cursor import Cursor
 from publisher.event import Event
 from publisher.options import Options
-from publisher.script import PUBLISH, PUBLISH_KEPT, RECALL, REVOKE, Script
+from publisher.script import ACCESS, NOTIFY, PUBLISH, PUBLISH_KEPT, RECALL, REVOKE, Script
+
+# Nobody writes it into the inboxes for so long: then there is no gateway any more.
+WORK_TTL_MS = 7 * 24 * 3600 * 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +130,34 @@ class CommandBuilder:
             key,
         )
 
-    def _idempotency(self, event: Event, partition: int) -> tuple[str | None, tuple[bytes, ...], bytes]:
+    def notify(self, event: Event) -> Command:
+        """Return the command that appends a notification, and the work of writing it into the inboxes."""
+        partition = keys.partition_of(event.first_address, self._partitions)
+        key, key_names, ttl = self._idempotency(event, partition, keys.notify_idempotency)
+        return Command(
+            NOTIFY,
+            partition,
+            (*self._log_keys[partition], keys.inbox_work(partition).encode(), *key_names),
+            (self._maxlen, ttl, b"%d" % WORK_TTL_MS, b"%d" % partition, *event.fields),
+            key,
+        )
+
+    def access(self, change: AccessChange) -> Command:
+        """Return the command that remembers and announces an address rule, always in partition 0."""
+        key, key_names, ttl = self._idempotency(change.event, 0)
+        lasts_ms = b"%d" % int(change.lasts_s * 1000)
+        rule = (change.action.encode(), change.network.encode(), lasts_ms, b"%d" % MAX_RULES)
+        return Command(
+            ACCESS,
+            0,
+            (*self._log_keys[0], keys.access_rules(0).encode(), *key_names),
+            (self._maxlen, ttl, *rule, *change.event.fields),
+            key,
+        )
+
+    def _idempotency(
+        self, event: Event, partition: int, name: Callable[[int, str, str], str] = keys.idempotency
+    ) -> tuple[str | None, tuple[bytes, ...], bytes]:
         key, ttl = event.key, self._key_ttl_ms
         if key is None:
             if not self._makes_keys or event.repeatable:
@@ -133,4 +165,4 @@ class CommandBuilder:
             # Random every time: a counter would repeat itself after a fork, and the child's events would be
             # dropped.
             key, ttl = secrets.token_hex(12), self._made_key_ttl_ms
-        return key, (keys.idempotency(partition, event.tenant, key).encode(),), ttl
+        return key, (name(partition, event.tenant, key).encode(),), ttl

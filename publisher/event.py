@@ -51,6 +51,9 @@ PRIORITY_LOW: Final = b"low"
 KICK: Final = "kick"
 REVOKE: Final = "revoke"
 EXPLAIN: Final = "explain"
+CLIENTS: Final = "clients"
+CLIENT_STATISTICS: Final = "client_statistics"
+ACCESS: Final = "access"
 
 MAX_EVENT_BYTES: Final = 256 * 1024
 MAX_NAME_LENGTH: Final = 128

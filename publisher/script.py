@@ -21,13 +21,24 @@ class Script:
 
 
 def read(path: Path) -> Script:
-    """Read a script from its file; in place of a line `-- include: NAME.lua` comes that file of this package."""
-    text = _INCLUDE.sub(lambda line: (_FOLDER / line[1]).read_text("utf-8"), path.read_text("utf-8"))
+    """
+    Read a script from its file.
+
+    In place of a line `-- include: NAME.lua` comes that file: the one beside the script, or else of this package.
+    """
+    text = _INCLUDE.sub(lambda line: _included(path, line[1]).read_text("utf-8"), path.read_text("utf-8"))
     source = text.encode()
     return Script(source, hashlib.sha1(source, usedforsecurity=False).hexdigest().encode())
+
+
+def _included(path: Path, name: str) -> Path:
+    beside = path.with_name(name)
+    return beside if beside.exists() else _FOLDER / name
 
 
 PUBLISH: Final = read(_FOLDER / "publish.lua")
 PUBLISH_KEPT: Final = read(_FOLDER / "publish_kept.lua")
 RECALL: Final = read(_FOLDER / "recall.lua")
 REVOKE: Final = read(_FOLDER / "revoke.lua")
+NOTIFY: Final = read(_FOLDER / "notify.lua")
+ACCESS: Final = read(_FOLDER / "access.lua")

@@ -10,10 +10,12 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from types import TracebackType
-from typing import Any, Self, Unpack
+from typing import Any, Self, Unpack, overload
 
 from redis import Redis, RedisCluster
 
+from publisher import keys
+from publisher.access import AccessAction, make_access_change
 from publisher.address import DEFAULT_TENANT
 from publisher.blocking_link import open_link
 from publisher.command import Command, CommandBuilder
@@ -29,7 +31,10 @@ from publisher.event import (
     event_from,
     make_event,
 )
+from publisher.failure import REDIS_ERRORS, describe
+from publisher.notification import NotificationOptions, make_notifications
 from publisher.options import MAX_BATCH, Options
+from publisher.templates import NO_DATA, Params, TemplateBook, filled, is_templated, said
 
 
 class Publisher:
@@ -66,6 +71,8 @@ class Publisher:
         )
         self._build = CommandBuilder(self._options)
         self._link, self._own_client = open_link(redis, self._options.attempt_timeout_s)
+        self._client: Any = self._own_client or redis
+        self._book = TemplateBook()
         self._closed = False
 
     def __enter__(self) -> Self:
@@ -82,17 +89,56 @@ class Publisher:
         if self._own_client is not None:
             self._own_client.close()
 
-    def publish(self, event: str, data: Any, *, to: str | Iterable[str], **options: Unpack[EventOptions]) -> str:
+    def publish(
+        self,
+        event: str | None = None,
+        data: Any = NO_DATA,
+        *,
+        to: str | Iterable[str],
+        template: str | None = None,
+        params: Params | None = None,
+        **options: Unpack[EventOptions],
+    ) -> str:
         """Store an event in the log, and return its id. See `publisher.Publisher.publish`."""
+        fields = self.render(template, params) if template is not None else None
+        name, content = said(event, data, template=template, fields=fields)
         limit = self._options.max_event_bytes
-        made = make_event(event, data, to=to, **options, kind=KIND_EVENT, max_event_bytes=limit)
+        made = make_event(name, content, to=to, **options, kind=KIND_EVENT, max_event_bytes=limit)
         return self._send(self._build.publish(made))
+
+    def render(self, template: str, params: Params | None = None) -> dict[str, Any]:
+        """Return a template's fields, rendered. See `publisher.Publisher.render`."""
+        if self._book.is_stale(template, time.monotonic()):
+            self._fetch_templates()
+        return self._book.render(template, params)
+
+    def _fetch_templates(self) -> None:
+        if self._closed:
+            raise PublishError("the publisher is closed: make another")
+        try:
+            text = self._client.hget(keys.templates(), "json")
+        except REDIS_ERRORS as error:
+            self._book.failed(describe(error), time.monotonic())
+        else:
+            self._book.take(text, time.monotonic())
 
     def publish_many(self, events: Iterable[Event | EventSpec | Mapping[str, Any]]) -> list[str]:
         """Store several events in one pipeline, and return their ids. See `publisher.Publisher.publish_many`."""
         limit = self._options.max_event_bytes
-        commands = [self._build.publish(event_from(spec, max_event_bytes=limit)) for spec in events]
+        plain = [self._filled(spec) if is_templated(spec) else spec for spec in events]
+        commands = [self._build.publish(event_from(spec, max_event_bytes=limit)) for spec in plain]
         return ids_of(self._send_all(commands))
+
+    @overload
+    def notify(self, to: str, **notification: Unpack[NotificationOptions]) -> str: ...
+    @overload
+    def notify(self, to: Iterable[str], **notification: Unpack[NotificationOptions]) -> str | list[str]: ...
+    def notify(self, to: str | Iterable[str], **notification: Unpack[NotificationOptions]) -> str | list[str]:
+        """Store a notification in users' inboxes, and push it. See `publisher.Publisher.notify`."""
+        options = self._options
+        limits = {"partitions": options.partitions, "max_event_bytes": options.max_event_bytes}
+        made = make_notifications(to, **notification, **limits)
+        return made.ids(self._send_all([self._build.notify(event) for event in made.events]))
 
     def kick(
         self,
@@ -118,6 +164,18 @@ class Publisher:
         """Revoke one token, or all that a user was issued until now. See `publisher.Publisher.revoke`."""
         revocation = make_revocation(jti=jti, user=user, tenant=tenant, lasts_s=lasts_s)
         return self._send(self._build.revoke(revocation))
+
+    def _filled(self, spec: Mapping[str, Any]) -> Mapping[str, Any]:
+        return filled(spec, self.render(spec["template"], spec.get("params")))
+
+    def access(self, action: AccessAction, network: str, *, lasts_s: float = WEEK_S) -> str:
+        """
+        Block a network (CIDR) or an address on every gateway, allow it, or clear what was said; return the event's id.
+
+        The most specific rule decides. Connections from a network that is blocked now are closed. A rule is forgotten
+        after `lasts_s` seconds: lasting ones belong into the gateways' settings. Raises what `publish` raises.
+        """
+        return self._send(self._build.access(make_access_change(action, network, lasts_s=lasts_s)))
 
     def _send(self, command: Command) -> str:
         return ids_of(self._send_all([command]))[0]

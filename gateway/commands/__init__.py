@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from gateway.commands import chat, history, membership, recall, session
+from gateway.commands import chat, history, membership, presence, reading, recall, session
 from gateway.services import CommandFunction, Services
 
 
@@ -22,5 +22,7 @@ def command_table(services: Services) -> Mapping[str, CommandFunction]:
         chat.commands,
         recall.commands,
         history.commands,
+        reading.commands,
+        presence.commands,
     )
     return {name: function for family in families for name, function in family(services).items()}

@@ -5,17 +5,23 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
+from gateway.close_codes import CloseCode
 from gateway.commands import arguments
 from gateway.errors import AuthError, CommandError, KeyUnknown
 from gateway.identity import Identity
 from gateway.session import State
-from gateway.wire.v1 import AUTH_SUCCESS, ECHO, PONG, Reply, ack
+from gateway.user_limit import has_room
+from gateway.wire.v1 import AUTH_SUCCESS, ECHO, ERROR, PONG, Reply, ack
 
 if TYPE_CHECKING:
     from gateway.connection import Connection
     from gateway.services import CommandFunction, Services
+
+
+_TOO_MANY: Final = "too many connections of this user"
+_RETRY_AFTER_MS: Final = 5_000
 
 
 def commands(services: Services) -> Mapping[str, CommandFunction]:
@@ -67,9 +73,18 @@ def _authenticated(services: Services, connection: Connection, identity: Identit
     known = connection.identity
     if known is not None and (known.tenant, known.user_id) != (identity.tenant, identity.user_id):
         raise CommandError(403, "this connection belongs to another user: open a new one")
+    if known is None and not has_room(services, identity):
+        return _no_room(services, connection)
     now = asyncio.get_running_loop().time()
     facts = {"user_id": identity.user_id, "expires_at": int(identity.expires_at * 1000)}
     return Reply(AUTH_SUCCESS, facts, then=lambda: connection.authenticated(identity, cursor, now))
+
+
+def _no_room(services: Services, connection: Connection) -> Reply:
+    """Refuse one connection too many of its user."""
+    services.metrics.handshakes_refused["user"] += 1
+    data = {"code": 429, "message": _TOO_MANY, "retry_after_ms": _RETRY_AFTER_MS}
+    return Reply(ERROR, data, then=lambda: connection.close(CloseCode.RATE, _TOO_MANY))
 
 
 def _client_info(services: Services, connection: Connection) -> Reply:

@@ -75,8 +75,53 @@ class Cluster(BaseModel):
 class Stats(BaseModel):
     """Counts."""
 
+    online_users: int | None = Field(description="Users of all tenants who are online, on all instances.")
     instance: dict[str, Any] = Field(description="This process, since its start.")
     cluster: Cluster
+
+
+class Client(BaseModel):
+    """A connection."""
+
+    client_id: str = Field(description="Names it: what is pushed to this client reaches it.")
+    user_id: str
+    name: str | None = Field(description="The token's `name`.")
+    instance: str = Field(description="The instance that holds it.")
+    remote: str = Field(description="The peer's address.")
+    connected_at: int = Field(description="ms since 1970.")
+    groups: list[str] = Field(description="The first 100, as of tags and topics.")
+    tags: list[str]
+    topics: list[str]
+    lagging: bool = Field(description="It is slower than its events, or resuming.")
+
+
+class ClientPage(BaseModel):
+    """A page of the connections."""
+
+    total: int = Field(description="How many there are on all pages.")
+    page: int
+    page_size: int
+    clients: list[Client] = Field(description="The longest connected first.")
+    silent: list[str] = Field(description="Instances that live and did not answer: theirs are missing.", examples=[[]])
+
+
+class Messages(BaseModel):
+    """Counts of frames, since the instances started."""
+
+    received: int = Field(description="Commands of the tenant's clients.")
+    delivered: int = Field(description="Pushes handed to sockets, of all tenants.")
+
+
+class ClientStatistics(BaseModel):
+    """Counts of connections."""
+
+    active: int = Field(description="Connections now.")
+    total: int = Field(description="Connections since the instances started.")
+    messages: Messages
+    groups: dict[str, int] = Field(description="Connections in each group; the 1,000 largest.", examples=[{"ops": 2}])
+    users: dict[str, int] = Field(description="Connections of each user; the 1,000 with most.", examples=[{"42": 2}])
+    instances: list[str] = Field(description="Those that answered.")
+    silent: list[str] = Field(description="Instances that live and did not: theirs are missing.", examples=[[]])
 
 
 class ProblemJson(BaseModel):

@@ -7,7 +7,19 @@ from typing import Any, Final
 from fastapi import APIRouter, FastAPI
 from starlette.types import ASGIApp
 
-from gateway.http import batch_routes, docs_routes, history_routes, operation_routes, push_routes, user_routes
+from gateway.http import (
+    access_routes,
+    batch_routes,
+    client_routes,
+    docs_routes,
+    history_routes,
+    javascript_routes,
+    notification_routes,
+    operation_routes,
+    presence_routes,
+    push_routes,
+    user_routes,
+)
 from gateway.http.answers import ProblemJson
 from gateway.http.context import Context
 from gateway.http.problems import add_handlers
@@ -16,8 +28,12 @@ _ROUTERS: Final[tuple[APIRouter, ...]] = (
     push_routes.router,
     batch_routes.router,
     push_routes.system,
+    notification_routes.router,
+    client_routes.router,
     user_routes.router,
     history_routes.router,
+    access_routes.router,
+    presence_routes.router,
     operation_routes.router,
 )
 
@@ -26,13 +42,14 @@ Push events to browsers and apps. An event is in the log once its `id` is answer
 it to the sockets that it is for.
 
 Every request but `GET /health` needs a credential: a JWT with the scope `push` as `Authorization: Bearer …`, or an API
-key as `X-API-Key: …`. It decides about the tenant. With an `Idempotency-Key` a push can be repeated without harm.
+key as `X-API-Key: …`. It decides about the tenant. A user's own JWT reaches that user's notifications, and nothing
+else. With an `Idempotency-Key` a push can be repeated without harm.
 
 What fails is answered with problem JSON (RFC 9457).
 """
 
 
-def make_api(context: Context, *, docs: bool, version: str) -> ASGIApp:
+def make_api(context: Context, *, docs: bool, client: bool, version: str) -> ASGIApp:
     """Return the API, without its gate."""
     app = FastAPI(
         title="Tidegate",
@@ -56,6 +73,8 @@ def make_api(context: Context, *, docs: bool, version: str) -> ASGIApp:
     add_handlers(app)
     for router in _ROUTERS:
         app.include_router(router)
+    if client:
+        javascript_routes.add_client(app)
     if docs:
         docs_routes.add_docs(app, describe(app))
     return app

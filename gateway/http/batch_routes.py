@@ -46,7 +46,8 @@ def _make(item: BatchEvent | ValidationError, push: Push, number: int) -> Event 
     try:
         push.caller.check_tenant(item.tenant)
         key = item.key or push.key_of(number)
-        return push.event(item.event, item.data, item.to, key=key, **item.options())
+        event, data = push.said(item)
+        return push.event(event, data, item.to, key=key, **item.options())
     except Problem as problem:
         return problem
 

@@ -9,12 +9,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     ConfigDict,
     Field,
     StrictBool,
     StrictStr,
     ValidationError,
+    ValidationInfo,
     WrapValidator,
     model_validator,
 )
@@ -32,6 +34,7 @@ from gateway.http.fields import (
     Name,
     Names,
     Object,
+    TemplateName,
     Text,
 )
 from publisher.address import ALL
@@ -61,11 +64,30 @@ class Body(BaseModel):
         }
 
 
+def _needed(value: Any, info: ValidationInfo) -> Any:
+    """Ask for what a template does not give. An explicit null is JSON text here, and so something."""
+    if value is None and info.data.get("template", value) is None and "template" in info.data:
+        raise ValueError("Field required")
+    return value
+
+
+def _once(data: Any, info: ValidationInfo) -> Any:
+    if data is not None and info.data.get("template") is not None:
+        raise ValueError("leave it out: the template has it")
+    return data
+
+
 class Message(Body):
     """An event, whomever it is for."""
 
-    event: EventName = Field(description="What happened: the `type` of the frame that clients get.")
-    data: Json
+    template: TemplateName | None = Field(None, description="A message template, instead of `data`.")
+    params: dict[str, Any] = Field({}, description="Parameters of the template.")
+    event: Annotated[EventName | None, AfterValidator(_needed)] = Field(
+        None,
+        validate_default=True,
+        description="What happened: the `type` of the frame that clients get. Needed, unless the template has it.",
+    )
+    data: Annotated[Json, AfterValidator(_needed), AfterValidator(_once)] = Field(None, validate_default=True)
     exclude: Addresses = Field([], max_length=10_000, description="Addresses that do not get it, although targeted.")
     message_id: Key | None = Field(None, description="Names the event for its receivers; default: a random one.")
     expires_in: float | None = Field(None, gt=0, lt=1e10, description="Seconds after which nobody gets it any more.")

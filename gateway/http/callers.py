@@ -14,18 +14,20 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Final
 
-from fastapi import Depends, Request
+from fastapi import Depends, Query, Request
 from fastapi.security import APIKeyHeader, HTTPBearer
 from starlette.datastructures import Headers
 
 from gateway.auth import Authenticator
 from gateway.errors import AuthError
+from gateway.http.fields import Name
 from gateway.http.problems import Problem
 from gateway.identity import Identity
 from gateway.metrics import Metrics
 from gateway.revocations import Revocations
 
 PUSH: Final = "push"
+ADMIN: Final = "admin"
 KEY_PREFIX: Final = "tg_"
 
 _KEY_BYTES: Final = 32
@@ -42,11 +44,13 @@ class ApiKey:
         name: For logs and limits.
         digest: SHA-256 of the key, in hex.
         tenant: Whom its holder works for.
+        scopes: What its holder may do.
     """
 
     name: str
     digest: str
     tenant: str
+    scopes: frozenset[str] = frozenset({PUSH})
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +141,7 @@ class Callers:
         if found is None:
             self._metrics.auth_failures["unknown_key"] += 1
             raise _unauthenticated("this API key is not known here", "unknown_key")
-        return Caller(found.tenant, f"key:{found.name}", frozenset({PUSH}))
+        return Caller(found.tenant, f"key:{found.name}", found.scopes)
 
 
 def _unauthenticated(detail: str, reason: str | None = None) -> Problem:
@@ -150,6 +154,9 @@ _bearer = HTTPBearer(auto_error=False, bearerFormat="JWT", description="A servic
 _api_key = APIKeyHeader(name="X-API-Key", auto_error=False, description="A key made by `gateway apikey`.")
 
 
+_user = HTTPBearer(auto_error=False, bearerFormat="JWT", scheme_name="UserToken", description="A user's own JWT.")
+
+
 async def pushing(
     request: Request, _: Annotated[object, Depends(_bearer)], __: Annotated[object, Depends(_api_key)]
 ) -> Caller:
@@ -159,11 +166,65 @@ async def pushing(
     Raises:
         Problem: 403.
     """
+    return _with_scope(request, PUSH)
+
+
+async def operating(
+    request: Request, _: Annotated[object, Depends(_bearer)], __: Annotated[object, Depends(_api_key)]
+) -> Caller:
+    """
+    Return the caller, who may operate the gateways: all of them, and for all tenants.
+
+    Raises:
+        Problem: 403.
+    """
+    return _with_scope(request, ADMIN)
+
+
+def _with_scope(request: Request, scope: str) -> Caller:
     caller: Caller = request.state.caller
-    if PUSH not in caller.scopes:
-        challenge = f'{_CHALLENGE}, error="insufficient_scope", scope="{PUSH}"'
-        raise Problem(403, f"the token lacks the scope `{PUSH}`", headers={"WWW-Authenticate": challenge})
+    if scope not in caller.scopes:
+        challenge = f'{_CHALLENGE}, error="insufficient_scope", scope="{scope}"'
+        raise Problem(403, f"the token lacks the scope `{scope}`", headers={"WWW-Authenticate": challenge})
     return caller
 
 
 Pushing = Annotated[Caller, Depends(pushing)]
+Operating = Annotated[Caller, Depends(operating)]
+
+
+@dataclass(frozen=True, slots=True)
+class Owner:
+    """Whose things a request is about."""
+
+    tenant: str
+    user_id: str
+
+
+async def owning(
+    request: Request,
+    _: Annotated[object, Depends(_user)],
+    __: Annotated[object, Depends(_bearer)],
+    ___: Annotated[object, Depends(_api_key)],
+    user_id: Annotated[
+        Name | None,
+        Query(description="For services: whose. Not needed with a user's own token.", examples=["42"]),
+    ] = None,
+) -> Owner:
+    """
+    Return the user that a request is about: the one behind the token, or, for a service, the one that it names.
+
+    Raises:
+        Problem: 403, 422.
+    """
+    caller: Caller = request.state.caller
+    own = caller.identity.user_id if caller.identity is not None else None
+    if user_id not in (None, own) and PUSH not in caller.scopes:
+        raise Problem(403, "the token is another user's: only a service may name one")
+    owner = own if user_id is None else user_id
+    if owner is None:
+        raise Problem(422, "user_id: say whose, because an API key is no user's")
+    return Owner(caller.tenant, owner)
+
+
+Owning = Annotated[Owner, Depends(owning)]

@@ -80,6 +80,7 @@ Names = Annotated[list[Name], Field(min_length=1, max_length=MAX_TARGETS)]
 Addresses = Annotated[list[Annotated[str, AfterValidator(_address)]], BeforeValidator(_listed)]
 EventName = Annotated[StrictStr, Field(min_length=1, max_length=MAX_EVENT_NAME_LENGTH), AfterValidator(_printable)]
 Key = Annotated[StrictStr, Field(min_length=1, max_length=MAX_KEY_LENGTH), AfterValidator(_printable)]
+TemplateName = Annotated[StrictStr, Field(min_length=1, max_length=64)]
 Text = Annotated[StrictStr, Field(max_length=_MAX_TEXT)]
 Id = StrictStr | Annotated[StrictInt, Field(ge=-(2**63), lt=2**63)]
 """An id that is only forwarded, as it was sent."""

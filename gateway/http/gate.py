@@ -19,6 +19,7 @@ from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from gateway.http.callers import Caller, Callers
+from gateway.http.doorkeeper import Doorkeeper
 from gateway.http.problems import Problem, later
 from gateway.limits import TokenBucket
 from gateway.metrics import Metrics
@@ -54,11 +55,14 @@ class GateOptions:
 class Gate:
     """Stands before an ASGI application."""
 
-    def __init__(self, app: ASGIApp, callers: Callers, options: GateOptions, metrics: Metrics) -> None:
+    def __init__(
+        self, app: ASGIApp, callers: Callers, options: GateOptions, metrics: Metrics, doorkeeper: Doorkeeper
+    ) -> None:
         self._app = app
         self._callers = callers
         self._options = options
         self._metrics = metrics
+        self._doorkeeper = doorkeeper
         self._running = 0
         self._rates = _Rates(options.requests_per_s, options.requests_burst)
 
@@ -95,14 +99,17 @@ class Gate:
     async def _let_in(self, scope: Scope, headers: Headers) -> None:
         if self._running > self._options.max_requests:
             raise later("too many requests at once", 1)
+        client = self._doorkeeper.client(scope, headers)
+        scope.setdefault("state", {})["remote"] = client.text
         if scope["path"] in self._options.open_paths:
             return
+        self._doorkeeper.check(client)
         caller = await self._callers.identify(headers)
         wait_s = self._rates.take(caller, time.monotonic())
         if wait_s:
             retry = {"Retry-After": str(math.ceil(wait_s))}
             raise Problem(429, "too many requests of this caller", headers=retry)
-        scope.setdefault("state", {})["caller"] = caller
+        scope["state"]["caller"] = caller
 
     async def _body(self, headers: Headers, receive: Receive) -> bytes | None:
         """Return the body; None where the peer has left."""
@@ -138,6 +145,7 @@ class Gate:
             path=_path(scope),
             status=status,
             ms=round(took_s * 1000, 1),
+            remote=scope.get("state", {}).get("remote"),
             caller=caller.name if caller else None,
             tenant=caller.tenant if caller else None,
         )
@@ -211,6 +219,6 @@ async def _nothing() -> Message:
 
 
 def _path(scope: Scope) -> str:
-    """Return the route's pattern, which names nobody; the path where there is none."""
+    """Return the route's pattern, which names nobody. Where there is none, nothing: the path may hold anything."""
     route: Any = scope.get("route")
-    return str(getattr(route, "path", scope["path"]))[:200]
+    return str(getattr(route, "path", "(no route)"))

@@ -17,13 +17,14 @@ import structlog
 from fastapi import Depends, Header
 
 from gateway.http.answers import Accepted
-from gateway.http.bodies import Body
+from gateway.http.bodies import Body, Message
 from gateway.http.callers import Caller, Pushing
 from gateway.http.context import Context, InContext
 from gateway.http.fields import Key
 from gateway.http.problems import Problem, later
 from publisher import Event, PublishError, PublishIncomplete, PublishUnavailable, PublishUnknown, make_event
 from publisher.address import MAX_AUDIENCE
+from publisher.templates import event_of
 
 _log = structlog.get_logger()
 
@@ -70,6 +71,27 @@ class Push:
             if len(targets) == 1 or _size(whole) <= limit:
                 return await self._store(_within(whole, limit))
         return await self._store_parts(event, data, targets, options)
+
+    async def message(self, body: Message, to: Sequence[str]) -> Accepted:
+        """Store the event of a body that names it, or its template. Raises what the call raises."""
+        event, data = self.said(body)
+        return await self(body, event, data, to)
+
+    def said(self, body: Message) -> tuple[str, Any]:
+        """
+        Return an event's name and data: those of the body, or of its template.
+
+        Raises:
+            Problem: 422.
+        """
+        if body.template is None:
+            assert body.event is not None  # noqa: S101 - the body asks for it
+            return body.event, body.data
+        try:
+            fields = self._context.templates.render(body.template, body.params)
+            return event_of(body.template, fields, body.event)
+        except PublishError as error:
+            raise Problem(422, str(error)) from None
 
     def event(self, event: str, data: Any, to: Sequence[str], **options: Any) -> Event:
         """

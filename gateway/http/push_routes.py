@@ -25,49 +25,49 @@ system = APIRouter(prefix="/message/push/system", tags=["system messages"], rout
 @router.post("/all", summary="Push to everybody", **_ANSWER)
 async def push_to_all(body: bodies.ToAll, push: ToPush) -> Accepted:
     """Push an event to every connection of the tenant."""
-    return await push(body, body.event, body.data, [ALL])
+    return await push.message(body, [ALL])
 
 
 @router.post("/user", summary="Push to a user", **_ANSWER)
 async def push_to_user(body: bodies.ToUser, push: ToPush) -> Accepted:
     """Push an event to all connections of a user, on whichever instances they are."""
-    return await push(body, body.event, body.data, [f"user:{body.user_id}"])
+    return await push.message(body, [f"user:{body.user_id}"])
 
 
 @router.post("/users", summary="Push to several users", **_ANSWER)
 async def push_to_users(body: bodies.ToUsers, push: ToPush) -> Accepted:
     """Push an event to several users; from 10,000 on it is stored in several parts, whose ids are in `ids`."""
-    return await push(body, body.event, body.data, [f"user:{name}" for name in body.user_ids])
+    return await push.message(body, [f"user:{name}" for name in body.user_ids])
 
 
 @router.post("/client", summary="Push to a connection", **_ANSWER)
 async def push_to_client(body: bodies.ToClient, push: ToPush) -> Accepted:
     """Push an event to one connection."""
-    return await push(body, body.event, body.data, [f"client:{body.client_id}"])
+    return await push.message(body, [f"client:{body.client_id}"])
 
 
 @router.post("/tag", summary="Push to a tag", **_ANSWER)
 async def push_to_tag(body: bodies.ToTag, push: ToPush) -> Accepted:
     """Push an event to the connections that carry a tag."""
-    return await push(body, body.event, body.data, [f"tag:{body.tag}"])
+    return await push.message(body, [f"tag:{body.tag}"])
 
 
 @router.post("/group", summary="Push to a group", **_ANSWER)
 async def push_to_group(body: bodies.ToGroup, push: ToPush) -> Accepted:
     """Push an event to the connections in a group."""
-    return await push(body, body.event, body.data, [f"group:{body.group_id}"])
+    return await push.message(body, [f"group:{body.group_id}"])
 
 
 @router.post("/topic", summary="Push to a topic", **_ANSWER)
 async def push_to_topic(body: bodies.ToTopic, push: ToPush) -> Accepted:
     """Push an event to the subscribers of a topic."""
-    return await push(body, body.event, body.data, [f"topic:{body.topic}"])
+    return await push.message(body, [f"topic:{body.topic}"])
 
 
 @router.post("/custom", summary="Push to targets of a kind", **_ANSWER)
 async def push_to_targets(body: bodies.Custom, push: ToPush) -> Accepted:
     """Push an event to any number of users, connections, tags, groups or topics; who is hit twice gets it once."""
-    return await push(body, body.event, body.data, body.targets())
+    return await push.message(body, body.targets())
 
 
 @router.post("/org", summary="Tell of an organisation", **_ANSWER)

@@ -17,6 +17,8 @@ from typing import Any, Final
 import uvicorn
 from starlette.types import ASGIApp
 
+from gateway.tls import Certificate, TlsSocket
+
 _SILENT_FOR_S: Final = 10.0
 _SWEEP_S: Final = 1.0
 _KEEP_ALIVE_S: Final = 75
@@ -38,9 +40,12 @@ class HttpServer:
 
     Args:
         max_connections: Requests on further ones are answered with 503.
+        certificate: None: plain TCP.
     """
 
-    def __init__(self, app: ASGIApp, *, max_connections: int, backlog: int) -> None:
+    def __init__(
+        self, app: ASGIApp, *, max_connections: int, backlog: int, certificate: Certificate | None = None
+    ) -> None:
         self._server = _Uvicorn(
             uvicorn.Config(
                 app,
@@ -58,7 +63,8 @@ class HttpServer:
                 timeout_keep_alive=_KEEP_ALIVE_S,
                 timeout_graceful_shutdown=_STOP_WITHIN_S,
                 h11_max_incomplete_event_size=_MAX_HEADER_BYTES,
-            )
+            ),
+            certificate,
         )
 
     async def start(self, listener: socket.socket, run: Run) -> int:
@@ -81,8 +87,10 @@ class HttpServer:
 class _Uvicorn(uvicorn.Server):
     """uvicorn's server, as a guest in our process."""
 
-    def __init__(self, config: uvicorn.Config) -> None:
+    def __init__(self, config: uvicorn.Config, certificate: Certificate | None) -> None:
         super().__init__(config)
+        if certificate is not None:
+            _speak_tls(config, certificate)
         self.listening = asyncio.Event()
         self._leave = asyncio.Event()
         self._left = asyncio.Event()
@@ -130,3 +138,22 @@ class _Uvicorn(uvicorn.Server):
             else:
                 waiting[connection] = (cycle, since)
         self._silent = waiting
+
+
+def _speak_tls(config: uvicorn.Config, certificate: Certificate) -> None:
+    """
+    Put TLS before uvicorn's protocol, with the certificate that is valid when a peer connects.
+
+    Not uvicorn's own: its context is made once, and a peer that never ends its handshake is no connection to it.
+    """
+    config.load()
+    plain: Any = config.http_protocol_class
+
+    def protocol(**options: Any) -> TlsSocket:
+        return TlsSocket(plain(**options), certificate.context, _ignore)
+
+    config.http_protocol_class = protocol  # type: ignore[assignment]
+
+
+def _ignore() -> None:
+    """A TLS handshake failed: the peer's affair."""

@@ -8,8 +8,8 @@ plain values.
 
 from gateway.settings.auth import Auth
 from gateway.settings.clients import Rule
-from gateway.settings.listeners import ApiKey, Listen
+from gateway.settings.listeners import ApiKey, Http, Listen
 from gateway.settings.loading import load
 from gateway.settings.root import ENV_PREFIX, Settings
 
-__all__ = ["ENV_PREFIX", "ApiKey", "Auth", "Listen", "Rule", "Settings", "load"]
+__all__ = ["ENV_PREFIX", "ApiKey", "Auth", "Http", "Listen", "Rule", "Settings", "load"]

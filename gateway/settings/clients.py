@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import Field, model_validator
 
 from gateway.policy import Rule as PolicyRule
@@ -16,6 +18,19 @@ class Limits(Section):
     connections: int = Field(
         0, ge=0, description="Most connections. 0: as many as the open file limit leaves room for."
     )
+    connections_per_ip: int = Field(
+        0, ge=0, description="Most connections from one address; IPv6 counts by its /64. 0: no limit."
+    )
+    connections_per_user: int = Field(
+        0, ge=0, description="Most connections of one user to this instance. 0: no limit."
+    )
+    over_user_limit: Literal["refuse", "replace"] = Field(
+        "refuse", description="Beyond it: `refuse` the new connection, or `replace` the oldest (close 4409)."
+    )
+    handshakes_per_s: float = Field(
+        0.0, ge=0, description="Connections that one address may open per second, in the long run. 0: no limit."
+    )
+    handshakes_burst: float = Field(100.0, ge=1, description="Connections that one address may open at once.")
     max_message_bytes: int = Field(65_536, ge=1_024, description="Largest frame from a client, in bytes.")
     max_event_bytes: int = Field(
         MAX_EVENT_BYTES, ge=1_024, description="Largest event that a client's message may become, in bytes."
@@ -29,6 +44,7 @@ class Limits(Section):
     stall_timeout_s: Seconds = Field(
         10.0, description="A socket that takes nothing for so long is aborted, in seconds."
     )
+    handler_timeout_s: Seconds = Field(5.0, description="Time for one call of a plug-in handler, in seconds.")
 
 
 class Heartbeat(Section):
@@ -66,3 +82,4 @@ class Policy(Section):
     send_to_user: Rules = Field((), description="Who may send to which user.")
     subscribe: Rules = Field((Rule(allow="token"),), description="Who may subscribe to which topic.")
     add_tag: Rules = Field((Rule(allow="token"),), description="Who may give themselves which tag.")
+    see_online: Rules = Field((Rule(allow="token"),), description="Who may ask whether which user is online.")

@@ -2,25 +2,40 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+import re
+from typing import Annotated, Final, Literal
 
 from pydantic import AfterValidator, Field
 
-from gateway.settings.section import Seconds, Section
+from gateway.settings.access import NetworkList
+from gateway.settings.section import Seconds, Section, TlsSection
 from publisher.address import DEFAULT_TENANT
 
+# What a browser sends (RFC 6454, section 6.2). One with a slash at its end would never match anything.
+_ORIGIN: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^/?#\s@*]+")
 
-class Listen(Section):
+
+def _whole_origins(origins: tuple[str, ...]) -> tuple[str, ...]:
+    for origin in origins:
+        if origin != "*" and _ORIGIN.fullmatch(origin) is None:
+            raise ValueError("use whole origins, such as https://app.example.com, without a path; or `*`")
+    return origins
+
+
+class Listen(TlsSection):
     """Where sockets are accepted."""
 
     host: str = Field("0.0.0.0", description="Address to listen on; in dev mode only a loopback address.")  # noqa: S104
     port: int = Field(8889, ge=0, le=65535, description="TCP port of the WebSocket endpoint `/ws` and of `/health`.")
     backlog: int = Field(4096, ge=1, description="Connections that the kernel queues before they are accepted.")
     reuse_port: bool = Field(False, description="Share the port with other instances on this host (SO_REUSEPORT).")
-    origins: tuple[str, ...] = Field(
+    origins: Annotated[tuple[str, ...], AfterValidator(_whole_origins)] = Field(
         (),
         description="Origins whose pages may connect, for example `https://app.example.com`, besides the gateway's own "
         "host. `*` allows every page.",
+    )
+    trusted_proxies: NetworkList = Field(
+        (), description="Networks (CIDR) of the proxies whose `X-Forwarded-For` is believed, on both ports."
     )
 
 
@@ -34,6 +49,9 @@ class ApiKey(Section):
     tenant: str = Field(
         DEFAULT_TENANT, pattern=r"^[A-Za-z0-9_.-]{1,64}$", description="The tenant that its holder pushes to."
     )
+    scopes: tuple[Literal["push", "admin"], ...] = Field(
+        ("push",), min_length=1, description="What its holder may do: `push`, and `admin` to operate the gateways."
+    )
 
 
 def _distinct(keys: tuple[ApiKey, ...]) -> tuple[ApiKey, ...]:
@@ -43,7 +61,7 @@ def _distinct(keys: tuple[ApiKey, ...]) -> tuple[ApiKey, ...]:
     return keys
 
 
-class Http(Section):
+class Http(TlsSection):
     """The HTTP API."""
 
     enabled: bool = Field(True, description="Serve the HTTP API beside the sockets; `gateway api` serves it alone.")
@@ -51,6 +69,14 @@ class Http(Section):
     port: int = Field(8890, ge=0, le=65535, description="TCP port of the HTTP API.")
     docs: bool | None = Field(
         None, description="Serve `/docs` and `/openapi.json`, to everybody. Default: in dev mode only."
+    )
+    client: bool = Field(
+        True, description="Serve the JavaScript client, `/tidegate.js`, to everybody: public code without data."
+    )
+    origins: tuple[str, ...] = Field(
+        (),
+        description="Origins whose pages may call the HTTP API, for example `https://app.example.com`, besides the "
+        "API's own host. `*` allows every page.",
     )
     api_keys: Annotated[tuple[ApiKey, ...], AfterValidator(_distinct)] = Field(
         (), description="Keys of services, which may push to one tenant each. A JWT with the scope `push` may as well."

@@ -69,7 +69,7 @@ def _malformed_variable(error: Exception) -> ConfigError:
         kind: Any = Settings.model_fields[section].annotation
         if option:
             kind = kind.model_fields[option].annotation
-        if (get_origin(kind) is tuple or hasattr(kind, "model_fields")) and not _is_json(os.environ[name]):
+        if (get_origin(kind) in (tuple, dict) or hasattr(kind, "model_fields")) and not _is_json(os.environ[name]):
             return ConfigError(f"{section}.{option}" if option else section, f'{name} is not JSON, such as ["a", "b"]')
     return ConfigError("environment", str(error))
 
@@ -115,6 +115,6 @@ def _siblings(location: tuple[int | str, ...]) -> list[str]:
     for part in location[:-1]:
         if isinstance(part, str) and part in fields:
             kind = fields[part].annotation
-            item = next(iter(get_args(kind)), None)  # of a tuple
+            item = next((arg for arg in get_args(kind) if hasattr(arg, "model_fields")), None)  # of a tuple or a dict
             fields = getattr(kind, "model_fields", None) or getattr(item, "model_fields", {})
     return list(fields)

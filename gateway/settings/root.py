@@ -10,10 +10,14 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import AfterValidator, Field, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from gateway.settings.access import Access
 from gateway.settings.auth import Auth
 from gateway.settings.chat import Chat, History
 from gateway.settings.clients import Heartbeat, Limits, Policy
+from gateway.settings.extensions import Handlers, Templates
+from gateway.settings.inbox import Inbox
 from gateway.settings.listeners import Compression, Http, Listen
+from gateway.settings.presence import Presence
 from gateway.settings.process import Instance, Log, Logging, Redis, Shutdown
 
 ENV_PREFIX: Final = "GATEWAY_"
@@ -44,14 +48,19 @@ class Settings(BaseSettings):
     redis: Redis = Redis()
     auth: Auth = Auth()
     log: Log = Log()
+    inbox: Inbox = Inbox()
+    access: Access = Access()
     limits: Limits = Limits()
     heartbeat: Heartbeat = Heartbeat()
     policy: Policy = Policy()
     chat: Chat = Chat()
     history: History = History()
+    presence: Presence = Presence()
     compression: Compression = Compression()
     shutdown: Shutdown = Shutdown()
     logging: Logging = Logging()
+    handlers: Handlers = Field((), description="Plug-in handlers, as `package.module:Class`, in the order of asking.")
+    templates: Templates = Field({}, description="Message templates, by name.")
 
     @model_validator(mode="before")
     @classmethod
@@ -86,6 +95,11 @@ class Settings(BaseSettings):
         return self.http.host or self.listen.host
 
     @property
+    def has_tls(self) -> bool:
+        """Whether one of the ports speaks TLS, so that there is something to read again upon SIGHUP."""
+        return self.listen.tls_certificate is not None or self.http.tls_certificate is not None
+
+    @property
     def http_docs(self) -> bool:
         """Whether the HTTP API serves its documentation."""
         return self.mode == "dev" if self.http.docs is None else self.http.docs
@@ -112,8 +126,13 @@ class Settings(BaseSettings):
 _OPEN = {"allow": "anyone"}
 _DEV_DEFAULTS: dict[str, Any] = {
     "listen": {"host": "127.0.0.1", "origins": ["*"]},
-    "policy": {action: [_OPEN] for action in ("join_group", "send_to_group", "send_to_user", "subscribe", "add_tag")},
+    "http": {"origins": ["*"]},
     "history": {"groups": ["*"]},
+    "policy": {
+        action: [_OPEN]
+        for action in ("join_group", "send_to_group", "send_to_user", "subscribe", "add_tag", "see_online")
+    },
+    "presence": {"groups": ["*"]},
     "logging": {"format": "console"},
     "shutdown": {"drain_s": 0.5},
 }

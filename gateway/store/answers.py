@@ -1,4 +1,4 @@
-"""Answers to one `gateway explain`: a list that lives for a minute."""
+"""Answers to one question that all instances were asked: a list that lives for a minute."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ _TTL_S = 60
 async def give_answer(redis: Redis, request: str, facts: Mapping[str, Any]) -> None:
     """Add one instance's answer."""
     async with redis.pipeline(transaction=True) as pipeline:
-        pipeline.rpush(keys.explanation(request), orjson.dumps(facts))
-        pipeline.expire(keys.explanation(request), _TTL_S)
+        pipeline.rpush(keys.answers(request), orjson.dumps(facts))
+        pipeline.expire(keys.answers(request), _TTL_S)
         await pipeline.execute()
 
 
-async def answers(redis: Redis, request: str) -> list[dict[str, Any]]:
-    """Return the answers that have come so far."""
-    return [orjson.loads(answer) for answer in await redis.lrange(keys.explanation(request), 0, -1)]
+async def answers_from(redis: Redis, request: str, first: int) -> list[dict[str, Any]]:
+    """Return the answers that have come so far, but for the `first` ones."""
+    return [orjson.loads(answer) for answer in await redis.lrange(keys.answers(request), first, -1)]

@@ -19,6 +19,20 @@ async def lags(redis: Redis, partition: int) -> dict[str, int | None]:
     return found
 
 
+async def live_instances(redis: Redis) -> list[str]:
+    """Return the instances that read the log and have a lease: those that can be asked something."""
+    if not await redis.exists(keys.stream(0)):
+        return []
+    names = list(await lags(redis, 0))
+    if not names:
+        return []
+    async with redis.pipeline(transaction=False) as pipeline:
+        for name in names:
+            pipeline.exists(keys.instance(name))
+        alive = await pipeline.execute()
+    return sorted(name for name, lives in zip(names, alive, strict=True) if lives)
+
+
 async def dead_groups(redis: Redis, partition: int, gone_for_s: float) -> list[str]:
     """Return the instances without a lease whose group nobody has read for `gone_for_s` (XINFO CONSUMERS, `idle`)."""
     dead = []

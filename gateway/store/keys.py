@@ -2,18 +2,43 @@
 
 from __future__ import annotations
 
-from publisher.keys import PREFIX, epoch, history, revocations, stream
+from publisher.keys import (
+    INBOX_PREFIX,
+    PREFIX,
+    access_rules,
+    epoch,
+    history,
+    inbox,
+    inbox_order,
+    inbox_owner,
+    inbox_unread,
+    inbox_work,
+    revocations,
+    stream,
+    templates,
+)
 
 __all__ = [
     "GROUP_PREFIX",
     "INSTANCE_PREFIX",
+    "access_rules",
+    "answers",
+    "box",
     "epoch",
-    "explanation",
     "group",
     "history",
+    "inbox_owner",
+    "inbox_pattern",
+    "inbox_work",
     "instance",
+    "presence_group",
+    "presence_held",
+    "presence_instances",
+    "presence_tenants",
+    "presence_users",
     "revocations",
     "stream",
+    "templates",
 ]
 
 GROUP_PREFIX = "gw:"
@@ -30,6 +55,48 @@ def instance(instance_id: str) -> str:
     return INSTANCE_PREFIX + instance_id
 
 
-def explanation(request: str) -> str:
-    """List: what the instances answered to one `gateway explain`; expires."""
-    return f"{PREFIX}explain:{request}"
+def box(partition: int, tenant: str, user: str) -> list[str]:
+    """The three keys of a user's inbox, in the order in which the scripts take them."""
+    return [named(partition, tenant, user) for named in (inbox, inbox_order, inbox_unread)]
+
+
+def inbox_pattern(tenant: str | None) -> str:
+    """What SCAN finds every inbox by, or a tenant's: no tenant's name means anything in a pattern."""
+    return f"{INBOX_PREFIX}{{events:*}}:{'*' if tenant is None else tenant}:*"
+
+
+def answers(request: str) -> str:
+    """List: what the instances answered to one question; expires."""
+    return f"{PREFIX}answers:{request}"
+
+
+# Presence. All of a partition's in its slot; `@` is in no tenant's name.
+
+
+def presence_users(partition: int, tenant: str) -> str:
+    """Hash: each of a tenant's users who is online → the instances that hold them, separated by spaces; expires."""
+    return f"{_presence(partition)}:{tenant}:users"
+
+
+def presence_group(partition: int, tenant: str, group_id: str) -> str:
+    """Hash: the same of the users in one group; expires."""
+    return f"{_presence(partition)}:{tenant}:group:{group_id}"
+
+
+def presence_instances(partition: int) -> str:
+    """Hash: each instance that holds presence → its process, its last batch and its last beat; expires."""
+    return f"{_presence(partition)}:@instances"
+
+
+def presence_held(partition: int, instance_id: str) -> str:
+    """Set: what an instance holds, so that others can remove it; expires."""
+    return f"{_presence(partition)}:@held:{instance_id}"
+
+
+def presence_tenants(partition: int) -> str:
+    """Set: the tenants that have users online; expires."""
+    return f"{_presence(partition)}:@tenants"
+
+
+def _presence(partition: int) -> str:
+    return f"{PREFIX}presence:{{events:{partition}}}"

@@ -13,17 +13,20 @@ _PASSWORD: Final = re.compile(r"(?<=://)([^:/@]*):.*(?=@)|(password)=[^&]*")
 
 def websocket_url(settings: Settings, port: int | None = None) -> str:
     """Return the gateway's endpoint, as a client on this host reaches it."""
-    return f"ws://{_authority(settings.listen.host, settings.listen.port if port is None else port)}/ws"
+    scheme = "wss" if settings.listen.tls_certificate else "ws"
+    return f"{scheme}://{_authority(settings.listen.host, settings.listen.port if port is None else port)}/ws"
 
 
 def health_url(settings: Settings, port: int | None = None) -> str:
     """Return the address of the gateway's health check."""
-    return f"http://{_authority(settings.listen.host, settings.listen.port if port is None else port)}/health"
+    scheme = "https" if settings.listen.tls_certificate else "http"
+    return f"{scheme}://{_authority(settings.listen.host, settings.listen.port if port is None else port)}/health"
 
 
 def http_url(settings: Settings) -> str:
     """Return the address of the HTTP API."""
-    return f"http://{_authority(settings.http_host, settings.http.port)}"
+    scheme = "https" if settings.http.tls_certificate else "http"
+    return f"{scheme}://{_authority(settings.http_host, settings.http.port)}"
 
 
 def without_password(redis_url: str) -> str:

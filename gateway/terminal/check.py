@@ -11,6 +11,7 @@ import contextlib
 import os
 import sys
 from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
@@ -28,12 +29,13 @@ from gateway.terminal.meaning import Finding, Weight, meaning
 from gateway.terminal.quantities import duration, plural, size
 from gateway.terminal.redis_tool import open_redis
 from gateway.terminal.style import Style, cut, printable, style_for, table
-from gateway.wiring import build
+from gateway.wiring import build, certificate
 
 _MOST_SHOWN: Final = 60
 _LEAST_VERSION: Final = 7  # the first with the lag in XINFO GROUPS
 _COLOURS: Final = {Weight.FACT: "dim", Weight.GOOD: "green", Weight.WARNING: "yellow", Weight.ERROR: "red"}
 _PLACEHOLDER: Final = SecretStr("-" * 48)
+_SOON_S: Final = 14 * 24 * 3600.0
 _NOWHERE: Final = "unix:///nowhere"
 
 
@@ -106,6 +108,8 @@ def _shown(option: str, value: Any) -> str:
         return without_password(secret) if option == "url" else f"*** ({len(secret.encode())} bytes)"
     if isinstance(value, tuple):
         return ", ".join(_shown(option, item) for item in value) or "none"
+    if isinstance(value, dict):
+        return ", ".join(value) or "none"
     if isinstance(value, Rule):
         return f"{value.pattern}: {value.allow}"
     if isinstance(value, ApiKey):
@@ -177,9 +181,32 @@ async def _examine(settings: Settings) -> list[Finding]:
             build(settings, redis)
         except ConfigError as error:
             findings.append(Finding(Weight.ERROR, str(error)))
+        findings += _about_certificates(settings)
         if embedded and url is None:
             return [*findings, Finding(Weight.FACT, "an embedded Redis starts with the gateway; it does not run now")]
         return [*findings, *await _examine_redis(settings, redis)]
+
+
+def _about_certificates(settings: Settings) -> Iterator[Finding]:
+    """Load what serve would load."""
+    for name, section in (("listen", settings.listen), ("http", settings.http)):
+        try:
+            loaded = certificate(section, name)
+        except ConfigError as error:
+            yield Finding(Weight.ERROR, str(error))
+            continue
+        if loaded is None:
+            continue
+        facts, now = loaded.facts(), datetime.now(UTC)
+        left_s = (facts.not_after - now).total_seconds()
+        names = cut(printable(", ".join(facts.names) or "nobody"), _MOST_SHOWN)
+        if left_s <= 0:
+            yield Finding(Weight.WARNING, f"{name}.tls_certificate has expired: no client will accept it")
+        elif left_s < _SOON_S:
+            text = f"{name}.tls_certificate ends in {duration(left_s)}: renew it, and send SIGHUP"
+            yield Finding(Weight.WARNING, text)
+        else:
+            yield Finding(Weight.GOOD, f"{name}.tls_certificate is for {names}, until {facts.not_after:%Y-%m-%d}")
 
 
 def _with(settings: Settings, section: str, **values: Any) -> Settings:

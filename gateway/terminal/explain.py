@@ -6,9 +6,7 @@ Reads the event from the stream, asks all live instances by way of a control eve
 
 from __future__ import annotations
 
-import asyncio
 import re
-import secrets
 import sys
 import time
 from collections.abc import Collection, Iterator, Sequence
@@ -19,22 +17,21 @@ from redis.asyncio import Redis
 
 from gateway.entry import EntryId, join_id
 from gateway.errors import ConfigError, GatewayError
+from gateway.questions import ask
 from gateway.settings import Settings
 from gateway.store import peek
-from gateway.store.answers import answers
 from gateway.store.leases import instances
 from gateway.terminal.described import Described, describe
 from gateway.terminal.quantities import ago, clock, duration, moment, size
 from gateway.terminal.redis_tool import run_with_redis
 from gateway.terminal.style import Style, printable, style_for, table
 from gateway.terminal.verdict import Answer, Question, Verdict, ended, judge
-from publisher import Publisher, PublishError, is_name, is_tenant, make_event
+from publisher import Publisher, PublishError, is_name, is_tenant
 from publisher.cursor import Cursor
-from publisher.event import EXPLAIN, KIND_CONTROL
+from publisher.event import EXPLAIN
 from publisher.keys import partition_of
 
 _WAIT_S: Final = 3.0
-_POLL_S: Final = 0.03
 _STREAM_ID: Final = re.compile(r"(\d{1,16})-(\d{1,20})", re.ASCII)
 
 
@@ -131,29 +128,23 @@ async def _missing(redis: Redis, entry_id: EntryId, partitions: Collection[int])
 async def _ask(redis: Redis, settings: Settings, question: Question) -> list[Answer]:
     """Ask the live instances; return what they have answered when all have, or when it is enough."""
     event = question.event
-    request = secrets.token_hex(8)
     entry = event.id.partition(".")[0]
-    data = {"request": request, "entry": entry, "partition": event.partition, "user": question.user_id}
-    order = make_event(
-        EXPLAIN,
-        data,
-        to=_address_in(event.partition, settings.log.partitions),
-        tenant=question.tenant,
-        kind=KIND_CONTROL,
-    )
+    data = {"entry": entry, "partition": event.partition, "user": question.user_id}
+    address = _address_in(event.partition, settings.log.partitions)
     publisher = Publisher(redis, partitions=settings.log.partitions, maxlen=settings.log.maxlen)
     try:
-        await publisher.publish_many([order])
+        answers = await ask(
+            *(redis, publisher, EXPLAIN, data),
+            tenant=question.tenant,
+            of=question.live,
+            to=address,
+            within_s=_WAIT_S,
+        )
     except PublishError as error:
         raise Unexplained(f"the instances cannot be asked: {error}") from None
     finally:
         await publisher.aclose()
-    deadline = time.monotonic() + _WAIT_S
-    while True:
-        given = await answers(redis, request)
-        if len(given) >= len(question.live) or time.monotonic() > deadline:
-            return sorted(given, key=lambda answer: str(answer["instance"]))
-        await asyncio.sleep(_POLL_S)
+    return [answers.given[instance] for instance in sorted(answers.given)]
 
 
 def _address_in(partition: int, partitions: int) -> str:

@@ -50,8 +50,11 @@ def meaning(settings: Settings) -> Iterator[Finding]:
     for text in (
         _listening(settings),
         _http(settings),
+        *_tls(settings),
+        *_access(settings),
         *_tokens(settings),
         *_log(settings),
+        _inbox(settings),
         *_policy(settings),
         *_history(settings),
         _limits(settings),
@@ -82,6 +85,29 @@ def _http(settings: Settings) -> str:
     return f"services push at {http_url(settings)}, with a token of scope `push`{holders}{docs}"
 
 
+def _tls(settings: Settings) -> Iterator[str]:
+    for port, section in ((settings.listen.port, settings.listen), (settings.http.port, settings.http)):
+        if section.tls_certificate is not None:
+            yield f"port {port} speaks TLS, with {section.tls_certificate}; SIGHUP reads it again"
+
+
+def _access(settings: Settings) -> Iterator[str]:
+    proxies, rules, limits = settings.listen.trusted_proxies, settings.access, settings.limits
+    if proxies:
+        yield f"X-Forwarded-For is believed from {', '.join(proxies)}, and from nobody else"
+    if rules.block or rules.allow:
+        yield f"{len(rules.block)} networks are blocked and {len(rules.allow)} allowed; the most specific one decides"
+    each = []
+    if limits.connections_per_ip:
+        each.append(f"{number(limits.connections_per_ip)} connections of one address")
+    if limits.handshakes_per_s:
+        each.append(f"{limits.handshakes_per_s:g} new ones of it per second")
+    if limits.connections_per_user:
+        then = "the oldest gives way" if limits.over_user_limit == "replace" else "more are refused"
+        each.append(f"{number(limits.connections_per_user)} connections of one user ({then})")
+    yield f"at most {', '.join(each)}" if each else "one address, and one user, may have any number of connections"
+
+
 def _tokens(settings: Settings) -> Iterator[str]:
     auth = settings.auth
     algorithms = "/".join(auth.algorithms)
@@ -107,6 +133,13 @@ def _log(settings: Settings) -> Iterator[str]:
     streams = "one stream" if log.partitions == 1 else f"{log.partitions} streams, of which publishers must know"
     yield f"clients can resume up to {duration(log.retention_s)} back; the log is {streams}"
     yield f"memory holds up to {number(log.memory_entries)} events or {size(log.memory_bytes)}, whichever is less"
+
+
+def _inbox(settings: Settings) -> str:
+    inbox = settings.inbox
+    if not inbox.enabled:
+        return "notifications are pushed and not kept"
+    return f"an inbox keeps up to {number(inbox.max_entries)} notifications for {inbox.retention_days:g} days"
 
 
 def _policy(settings: Settings) -> Iterator[str]:
@@ -158,13 +191,26 @@ def _warnings(settings: Settings) -> Iterator[str]:
         yield f"the open file limit, {number(limit)}, is low: raise it (ulimit -n, LimitNOFILE=) for more connections"
     if settings.mode == "production" and "*" in settings.listen.origins:
         yield "listen.origins: `*` lets a script on any web page connect with its visitor's token"
+    if settings.mode == "production" and "*" in settings.http.origins:
+        yield "http.origins: `*` lets a script on any web page that has a token call the HTTP API"
     if settings.mode == "production" and auth.audience is None and (auth.public_keys or auth.jwks_url):
         yield "auth.audience is not set: tokens that the issuer made for other services are accepted if they have none"
     if auth.jwks_url and auth.jwks_url.startswith("http://"):
         yield "auth.jwks_url: without TLS, whoever is on the way decides which keys are trusted"
     if auth.previous_secret is not None:
         yield f"auth.previous_secret: remove it once {duration(auth.max_lifetime_s)} have passed since the rotation"
+    yield from _about_addresses(settings)
     if settings.redis.allow_eviction:
         yield "redis.allow_eviction: under memory pressure the log may disappear"
     if settings.log.retention_s < 60:
         yield f"log.retention_s: a client that is away for over {duration(settings.log.retention_s)} misses events"
+
+
+def _about_addresses(settings: Settings) -> Iterator[str]:
+    limits, proxies = settings.limits, settings.listen.trusted_proxies
+    if (limits.connections_per_ip or limits.handshakes_per_s) and not proxies and not settings.listen.tls_certificate:
+        yield "listen.trusted_proxies is empty: behind a proxy, all clients would share one address and its limits"
+    if any(network.endswith("/0") for network in proxies):
+        yield "listen.trusted_proxies: with everybody trusted, a client can write any address into X-Forwarded-For"
+    if "0.0.0.0/0" in settings.access.block and "::/0" not in settings.access.block:
+        yield "access.block: 0.0.0.0/0 is every IPv4 address only; add ::/0"

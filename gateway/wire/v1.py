@@ -19,6 +19,7 @@ from gateway.entry import Entry
 from gateway.errors import CommandError, PoisonEntry
 from gateway.frames import deflated_frame, payload_of, text_frame
 from publisher import json_text
+from publisher.event import KIND_NOTIFY
 
 SUBPROTOCOL: Final = "tidegate.v1"
 
@@ -33,6 +34,10 @@ AUTH_FAILED: Final = "auth_failed"
 RESYNC: Final = "resync"
 TOKEN_EXPIRING: Final = "token_expiring"
 GOING_AWAY: Final = "going_away"
+
+OWN_FRAMES: Final = frozenset(
+    (WELCOME, ACK, ERROR, PONG, ECHO, AUTH_SUCCESS, AUTH_FAILED, RESYNC, TOKEN_EXPIRING, GOING_AWAY)
+)
 
 MAX_MESSAGE_ID_LENGTH: Final = 256
 
@@ -130,21 +135,34 @@ def event_text(entry: Entry, epoch: str, name: bytes | None = None) -> bytes:
         PoisonEntry: It cannot be sent.
     """
     data = entry.data
+    cursor = b"%b.%d.%b" % (entry.id, entry.partition, epoch.encode())
     try:
-        orjson.loads(data)
+        parsed = orjson.loads(data)
+        if entry.options is not None and entry.options.kind == KIND_NOTIFY:
+            data = _with_id(parsed, data, cursor)
         message_id = orjson.dumps(entry.message_id.decode())
         name = name or orjson.dumps(entry.event.decode())
     except ValueError as error:  # UnicodeDecodeError and JSONDecodeError are ValueErrors
         raise PoisonEntry(entry.id, f"its payload cannot be sent: {error}"[:200]) from None
-    return b'{"type":%b,"message_id":%b,"timestamp":%b,"id":"%b.%d.%b","data":%b}' % (
+    return b'{"type":%b,"message_id":%b,"timestamp":%b,"id":"%b","data":%b}' % (
         name,
         message_id,
         entry.id.partition(b"-")[0],
-        entry.id,
-        entry.partition,
-        epoch.encode(),
+        cursor,
         data,
     )
+
+
+def _with_id(parsed: Any, data: bytes, cursor: bytes) -> bytes:
+    """
+    Return a notification's data with its id, which is known only once it is in the log, spliced in.
+
+    Raises:
+        ValueError: It is not an object, or claims an id of its own.
+    """
+    if not isinstance(parsed, dict) or "id" in parsed:
+        raise ValueError("not the data of a notification")
+    return b'{"id":"%b"%b%b' % (cursor, b"," if parsed else b"", data.lstrip()[1:])
 
 
 class TextWire:

@@ -29,7 +29,7 @@ async def gateway(redis_url):
     (example,) = blocks(PAGE, "yaml")
     keys = load(**yaml.safe_load(example.text)).http.api_keys
     async with running_gateway(
-        redis_url, http__docs=True, http__api_keys=[key.model_dump() for key in keys]
+        redis_url, presence__groups=["*"], http__docs=True, http__api_keys=[key.model_dump() for key in keys]
     ) as running:
         yield running
 
@@ -66,14 +66,37 @@ async def test_the_commands_do_what_the_page_says(gateway, tmp_path):
         assert await client.closed() == (4403, "kicked")
     assert len(answers) == len(calls)
     for call, answer in zip(calls, map(json.loads, answers), strict=True):
-        if "/message/push/batch" in call:
+        if "/message/clients" in call:
+            assert (answer["silent"], answer["total"]) == ([], 1)
+        elif "/message/push/batch" in call:
             assert (answer["stored"], answer["failed"]) == (2, 0)
         elif "/history" in call:
             assert answer == {"messages": [], "has_more": False}
+        elif "/notifications" in call and "-d" not in call:
+            assert "unread_count" in answer
+        elif "user_ids" in call and "/notifications" in call:
+            assert all(map(Cursor.parse, answer["ids"]))
+        elif "/api/v1/access" in call and "-d" not in call:
+            assert [rule["network"] for rule in answer["rules"]] == ["203.0.113.0/24"]
+        elif "/online" in call or "/presence" in call:
+            assert "42" in json.dumps(answer) or "chat-1" in json.dumps(answer)
         elif "/message" in call or "/api/v1" in call:
             assert Cursor.parse(answer["id"])
-    assert [kind for kind, _ in client.events] == [
-        *("order.shipped", "data_update", "hello", "offer", "org_event", "system_message", "a", "b", "order.shipped")
+    # When an inbox is written, and marked, is not for this page to say.
+    assert [kind for kind, _ in client.events if kind != "unread_count"] == [
+        *(
+            "order.shipped",
+            "data_update",
+            "hello",
+            "offer",
+            "org_event",
+            "system_message",
+            "a",
+            "b",
+            "order.shipped",
+            "notification",
+            "notification",
+        )
     ]
 
 
@@ -99,14 +122,19 @@ async def test_the_tables_list_every_route_and_what_it_takes(gateway):
 
 def test_the_page_names_the_other_routes():
     text = (ROOT / PAGE).read_text()
-    for path in (
-        "/users/42/kick",
-        "/users/42/revoke",
-        "/clients/",
-        "/tokens/",
-        "/health",
-        "/ready",
-        "/stats",
-        "/history",
-    ):
+    users = ("/users/42/kick", "/users/42/revoke", "/clients/", "/tokens/", "/message/clients")
+    for path in (*users, "/health", "/ready", "/stats", "/history", "/api/v1/access"):
         assert path in text
+
+
+async def test_every_route_of_notifications_is_listed(gateway):
+    async with httpx.AsyncClient(trust_env=False) as client:
+        document = (await client.get(f"{gateway.http_url}/openapi.json")).json()
+    prefix = "/api/v1/notifications"
+    routes = {
+        f"{method.upper()} {path.replace('{notification_id}', '{id}')}"
+        for path, operations in document["paths"].items()
+        for method in operations
+        if path.startswith(prefix)
+    }
+    assert routes - {f"POST {prefix}"} == {row[0] for row in table_rows(PAGE) if prefix in row[0]}

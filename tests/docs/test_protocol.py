@@ -22,11 +22,12 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from gateway import recalls
 from gateway.close_codes import CloseCode
-from gateway.commands import chat
+from gateway.commands import chat, reading
 from gateway.errors import Reason
 from gateway.settings import Settings
 from gateway.wire import v1
 from publisher import Publisher
+from publisher.notification import NOTIFICATION, UNREAD_COUNT
 from tests.docs.markdown import ROOT, Block, blocks, document, table_rows
 from tests.support.gateway import running_gateway
 from tests.support.waiting import wait_until
@@ -148,12 +149,13 @@ async def test_a_first_auth_frame_is_answered_as_shown(gateway, sent, shown):
 async def real_frames(redis_url):
     """Return frames that a gateway sends without being asked, or asked in ways that no example shows."""
     frames = []
-    async with running_gateway(redis_url) as gateway, Publisher(redis_url) as tide:
+    async with running_gateway(redis_url, presence__groups=["*"]) as gateway, Publisher(redis_url) as tide:
         async with connect(f"{gateway.url}?token={gateway.token('42')}&cursor={LOST_EPOCH}") as ws:
             frames += [await receive(ws), await receive(ws)]  # welcome, resync
         async with client(gateway, **CLAIMS) as ws, client(gateway, "7", name="Grace", groups=["chat-1"]) as grace:
             await tide.publish("order.shipped", {"order": 7}, to="user:42")
             frames.append(await receive_type(ws, "order.shipped"))
+            frames.append(await receive_type(ws, "presence"))
             await send(grace, "send_message", {"group_id": "chat-1", "content": "Hello!"})
             frames.append(await receive_type(ws, "new_message"))
             await send(grace, "recall_message", {"group_id": "chat-1", "message_id": frames[-1]["id"]})
@@ -162,6 +164,10 @@ async def real_frames(redis_url):
             frames.append(await receive_type(ws, "typing"))
             await send(grace, "send_message", {"to": "42", "content": "Hello!"})
             frames.append(await receive_type(ws, "new_message"))
+            await tide.notify("42", title="t", link="/", icon="i", data={"order": 7})
+            frames += [await receive_type(ws, kind) for kind in ("notification", "unread_count")]
+            await send(grace, "mark_read", {"group_id": "chat-1", "message_id": "m-1"})
+            frames.append(await receive_type(ws, "message_read"))
             for _ in range(120):
                 await send(ws, "ping")
             refused = [frame for frame in [await receive(ws) for _ in range(120)] if frame["type"] == "error"]
@@ -273,6 +279,7 @@ def test_every_frame_of_the_servers_has_an_example():
     }
     assert "welcome" in frames
     missing = {*frames, chat.NEW_MESSAGE, chat.TYPING, recalls.MESSAGE_RECALLED} - shown_types("json server")
+    missing = {*frames, chat.NEW_MESSAGE, reading.MESSAGE_READ, NOTIFICATION, UNREAD_COUNT} - shown_types("json server")
     assert not missing, f"{PAGE} lacks {missing}"
 
 

@@ -14,8 +14,9 @@ import pytest
 import redis
 
 import publisher
-from publisher import Cursor, Publisher, make_event
+from publisher import Cursor, Publisher, make_event, make_notifications
 from publisher.address import KINDS
+from publisher.notification import NotificationOptions
 from publisher.sync import Publisher as BlockingPublisher
 from tests.docs.markdown import ROOT, blocks, table_rows
 from tests.support.redis_server import RedisServer
@@ -53,7 +54,8 @@ async def test_the_snippets_run_as_they_stand(redis_url, stored):
     finally:
         await scope["tide"].aclose()
     names = stored()
-    assert set(names) == {"order.shipped", "order.moved", "notice", "tick", "kick", "revoke"}
+    pushed = {"order.shipped", "order.moved", "notice", "tick", "notification"}
+    assert set(names) == pushed | {"kick", "revoke", "access"}
     assert names.count("kick") == names.count("revoke") == 2
     assert Cursor.parse(scope["event_id"])
 
@@ -94,7 +96,7 @@ def test_the_shell_lines_publish(redis_url, stored, tmp_path):
             ["bash", "-c", line], env=environ, cwd=tmp_path, capture_output=True, check=True, text=True
         )
         assert Cursor.parse(done.stdout.strip())
-    assert stored() == ["order.shipped", "notice", "order.shipped"]
+    assert stored() == ["order.shipped", "notice", "order.shipped", "notification"]
 
 
 # What the page must not leave out.
@@ -118,9 +120,15 @@ def test_every_option_of_an_event_is_listed():
     assert names <= set(options_listed())
 
 
+def test_every_option_of_a_notification_is_listed():
+    names = set(inspect.signature(make_notifications).parameters) - {"to", "partitions", "max_event_bytes"}
+    assert names <= set(options_listed())
+    assert names == set(NotificationOptions.__annotations__)
+
+
 def test_every_option_of_kick_and_revoke_is_listed():
     names = {name for row in table_rows(PAGE) for name in row[0].split(" or ")}
-    for method in (Publisher.kick, Publisher.revoke):
+    for method in (Publisher.kick, Publisher.revoke, Publisher.access):
         assert set(inspect.signature(method).parameters) - {"self"} <= names
 
 

@@ -28,7 +28,7 @@ class Pool:
         self._redis_url = redis_url
         self._redis_server = redis_server
 
-    def run(self, count, **variables):
+    def environ(self, **variables):
         own = {
             "GATEWAY_LISTEN__PORT": str(self.port),
             "GATEWAY_LISTEN__HOST": "127.0.0.1",
@@ -37,8 +37,10 @@ class Pool:
             "GATEWAY_INSTANCE__ID": "pool",
             "GATEWAY_SHUTDOWN__DRAIN_S": "0",
         }
-        environ = clean_environment(**own, **variables)
-        return Piped([*COMMAND, str(count)], cwd=self.folder, environ=environ)
+        return clean_environment(**own, **variables)
+
+    def run(self, count, **variables):
+        return Piped([*COMMAND, str(count)], cwd=self.folder, environ=self.environ(**variables))
 
     def pids(self):
         """Return the process id of each live instance."""

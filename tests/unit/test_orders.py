@@ -10,6 +10,7 @@ import orjson
 import pytest
 from structlog.testing import capture_logs
 
+from gateway.clients import Census
 from gateway.connection import Connection
 from gateway.entry import Entry, EntryDecoder
 from gateway.errors import PoisonEntry
@@ -20,13 +21,14 @@ from gateway.identity import identity_from_claims
 from gateway.log import Log
 from gateway.metrics import Metrics
 from gateway.orders import Orders
+from gateway.questions import Respondent
 from gateway.revocations import Revocations
 from gateway.services import ConnectionLimits, Services, Tasks
 from gateway.session import State
 from gateway.wire.v1 import TextWire
 from publisher import Event, make_event
 from publisher.control import make_kick, make_revocation
-from publisher.event import EXPLAIN, KICK, KIND_CONTROL, REVOKE
+from publisher.event import CLIENTS, EXPLAIN, KICK, KIND_CONTROL, KIND_STATE, REVOKE
 from tests.support.entries import EPOCH
 from tests.support.transport import frames_in
 
@@ -250,10 +252,16 @@ def test_revocation_leaves_other_tenants(gateway: Gateway, who: dict[str, Any]) 
         control(EXPLAIN, {"request": "r", "user": "42", "entry": "1-0", "partition": 99}),
         control(EXPLAIN, {"request": "r", "user": "42", "entry": "x", "partition": 0}),
         control(EXPLAIN, {"request": "r", "user": "42", "entry": "1-0", "partition": None}),
+        control(CLIENTS, {"request": "r"}),
+        control(CLIENTS, {"first": 1}),
+        control(CLIENTS, {"request": "r", "first": None}),
+        control(CLIENTS, {"request": "r", "ids": 7}),
     ],
 )
 def test_malformed_order_is_poison_and_harms_nobody(gateway: Gateway, order: Event) -> None:
-    gateway.orders.add(EXPLAIN, Explainer(gateway.services, cast(Any, None)).answer)
+    respondent = Respondent(cast(Any, None), "i", gateway.services.tasks)
+    gateway.orders.add(EXPLAIN, respondent.order(Explainer(gateway.services).answer))
+    gateway.orders.add(CLIENTS, respondent.order(Census(gateway.services).clients))
     connection, socket = gateway.connect()
     gateway.deliver(order, make_event("after", 1, to="all"))
     assert [poison.entry_id for poison in gateway.poison] == [b"1-0"]
@@ -267,6 +275,13 @@ def test_order_that_is_no_json_is_poison(gateway: Gateway, text: bytes) -> None:
     fields[11] = text
     gateway.orders.obey(EntryDecoder(0).decode(b"1-0", fields))
     assert len(gateway.poison) == 1
+
+
+def test_a_state_that_nobody_takes_note_of_is_pushed_and_no_poison(gateway: Gateway) -> None:
+    _, socket = gateway.connect()
+    gateway.deliver(make_event("mood", {"a": 1}, to="user:42", kind=KIND_STATE))
+    assert socket.events() == ["welcome", "mood"]
+    assert gateway.poison == []
 
 
 def test_orders_can_be_added(gateway: Gateway) -> None:

@@ -14,6 +14,7 @@ CLAIMED = {
     Action.SEND_TO_USER: "42",
     Action.SUBSCRIBE: "orders",
     Action.ADD_TAG: "vip",
+    Action.SEE_ONLINE: "42",
 }
 
 

@@ -357,7 +357,7 @@ OPTIONS = dict(options(Settings))
 def flattened(values: dict[str, Any]) -> dict[str, Any]:
     flat: dict[str, Any] = {}
     for name, value in values.items():
-        for option, inner in value.items() if isinstance(value, dict) else [(None, value)]:
+        for option, inner in value.items() if isinstance(value, dict) and value else [(None, value)]:
             flat[name if option is None else f"{name}.{option}"] = inner
     return flat
 

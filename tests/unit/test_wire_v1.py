@@ -17,6 +17,7 @@ from gateway.frames import payload_of
 from gateway.wire import v1
 from gateway.wire.v1 import Command, DeflateWire, TextWire, ack, decode_command, error_frame, server_frame
 from publisher import Cursor
+from publisher.event import KIND_NOTIFY
 from tests.support.entries import EPOCH, Source
 from tests.support.transport import frames_in, inflated
 
@@ -319,3 +320,50 @@ def test_echo_returns_the_same_data(data: Any) -> None:
     command = decode_command(json.dumps({"type": "echo", "message_id": "m", "data": data}).encode())
     frame = server_frame(v1.ECHO, command.data, message_id=command.message_id, now_ms=1)
     assert read(frame)["data"] == ({} if data is None else data)
+
+
+# Notifications
+
+
+def notification(text: bytes | None = None, **data: Any) -> Entry:
+    return Source().entry(5, data, to="user:42", text=text, kind=KIND_NOTIFY)
+
+
+def framed(entry: Entry) -> tuple[list[bytes], list[PoisonEntry]]:
+    poison: list[PoisonEntry] = []
+    return TextWire(lambda _: EPOCH, poison.append).frames([entry]), poison
+
+
+def test_the_data_of_a_notification_begins_with_the_id_of_its_frame() -> None:
+    entry = notification(text=b'{"type":"order","n":123456789012345678901234567890,"f":1.10}')
+    ((frame,), poison) = framed(entry)
+    assert read(frame)["data"]["id"] == read(frame)["id"] == f"5-0.0.{EPOCH}"
+    assert payload_of(frame).endswith(
+        b'"data":{"id":"5-0.0.e1","type":"order","n":123456789012345678901234567890,"f":1.10}}'
+    )
+    assert poison == []
+
+
+@pytest.mark.parametrize("text", [b"{}", b" { } ", b'\n{"a":1}'])
+def test_the_id_fits_into_any_object(text: bytes) -> None:
+    ((frame,), _) = framed(notification(text=text))
+    assert read(frame)["data"] == {"id": f"5-0.0.{EPOCH}", **json.loads(text)}
+
+
+@pytest.mark.parametrize("text", [b"[]", b"1", b"null", b'"x"', b'{"id":"forged"}', b'{"i\\u0064":1}', b"{"])
+def test_a_notification_that_is_no_object_or_claims_an_id_is_poison(text: bytes) -> None:
+    ((frame,), poison) = framed(notification(text=text))
+    assert frame == b""
+    assert len(poison) == 1
+
+
+def test_a_compressed_notification_has_its_id_too() -> None:
+    entry = notification(title="t")
+    frame = DeflateWire(TextWire(lambda _: EPOCH, lambda _: None)).frames([entry])[0]
+    [(payload, _)] = frames_in(frame)
+    assert json.loads(inflated(payload))["data"] == {"id": f"5-0.0.{EPOCH}", "title": "t"}
+
+
+def test_a_plain_event_called_notification_is_left_alone() -> None:
+    ((frame,), _) = framed(Source().entry(5, {"a": 1}, to="user:42"))
+    assert read(frame)["data"] == {"a": 1}

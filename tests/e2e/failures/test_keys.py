@@ -9,6 +9,7 @@ from publisher.keys import epoch, stream
 from tests.support.clients import connected, settled
 from tests.support.gateway import running_gateway
 from tests.support.redis_server import RedisServer
+from tests.support.waiting import wait_until
 
 # The log, and its name, which is as good as long as the log is.
 EVERLASTING = {stream(partition) for partition in range(2)} | {epoch(partition) for partition in range(2)}
@@ -17,8 +18,8 @@ EVERLASTING = {stream(partition) for partition in range(2)} | {epoch(partition) 
 async def test_every_key_but_the_log_and_its_epoch_ends_by_itself(server: RedisServer) -> None:
     async with (
         Publisher(server.url, partitions=2) as tide,
-        running_gateway(server.url, log__partitions=2, history__groups=["*"]) as one,
-        running_gateway(server.url, log__partitions=2, history__groups=["*"]) as other,
+        running_gateway(server.url, log__partitions=2, history__groups=["*"], presence__groups=["*"]) as one,
+        running_gateway(server.url, log__partitions=2, history__groups=["*"], presence__groups=["*"]) as other,
         connected(one, "1") as alice,
         connected(other, "2") as bob,
     ):
@@ -36,6 +37,12 @@ async def test_every_key_but_the_log_and_its_epoch_ends_by_itself(server: RedisS
             await client.send("send_message", {"group_id": "ops", "content": "oops"}, message_id="oops")
             assert (await client.send("recall_message", {"group_id": "ops", "message_id": "oops"})).type == "ack"
             assert (await client.send("get_history", {"group_id": "ops"})).data["messages"]
+        ids = await tide.notify(["1", "2", "5"], title="t", key="n")
+        await tide.notify("5", title="t")
+        await wait_until(lambda: sum(g.services.metrics.notifications for g in (one, other)) == 4)
+        await alice.send("mark_read", {"notification_ids": ids[:1]})
+        await bob.send("mark_read", {"all": True})
+        await bob.send("mark_read", {"group_id": "ops", "message_id": "m"})
         await tide.kick("3", reason="test")
         await tide.revoke(jti="gone")
         await tide.revoke(user="4", lasts_s=60)
@@ -44,6 +51,7 @@ async def test_every_key_but_the_log_and_its_epoch_ends_by_itself(server: RedisS
         await redis.aclose()
         await settled(tide, alice, bob)
         with server.client() as client:
+            await wait_until(lambda: list(client.scan_iter("tg:presence:*:group:ops")))
             everything = sorted(client.scan_iter(count=1_000))
             assert len(everything) > 60
             assert {key for key in everything if client.ttl(key) == -1} == EVERLASTING

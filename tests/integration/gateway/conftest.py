@@ -14,7 +14,7 @@ from tests.support.gateway import RunningGateway, running_gateway
 LoopFactory = Callable[[], asyncio.AbstractEventLoop]
 
 # What depends on how a transport buffers and pauses.
-_ON_BOTH_LOOPS = {"test_slow_sockets"}
+_ON_BOTH_LOOPS = {"test_slow_sockets", "test_tls"}
 
 
 def pytest_asyncio_loop_factories(config: pytest.Config, item: pytest.Item) -> Mapping[str, LoopFactory]:

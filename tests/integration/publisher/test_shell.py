@@ -139,3 +139,40 @@ def test_the_library_imports_neither_the_gateway_nor_its_dependencies():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, cwd=REPOSITORY, timeout=60)
     assert (done.returncode, done.stderr) == (0, b"")
+
+
+def test_notify_stores_a_notification_and_prints_its_id(redis_server, redis_url):
+    options = ["--title", "Shipped", "--content", "c", "--type", "order", "--level", "success", "--priority", "low"]
+    options += ["--link", "/7", "--icon", "box", "--data", '{"n": 7}', "--tenant", "acme", "--key", "k"]
+    code, out, err = run("notify", "42", *options, "--expires-in", "60", "--redis", redis_url)
+    ((entry_id, fields),) = read(redis_server)
+    assert (code, err) == (0, "")
+    assert out.startswith(entry_id)
+    assert (fields["e"], fields["k"], fields["to"], fields["t"]) == ("notification", "notify", '["user:42"]', "acme")
+    assert fields["d"] == (
+        '{"type":"order","title":"Shipped","content":"c","level":"success","priority":"low",'
+        '"link":"/7","icon":"box","data":{"n":7}}'
+    )
+
+
+def test_notify_prints_an_id_for_each_user(redis_url):
+    code, out, _ = run("notify", "1,2,3", "--title", "t", "--redis", redis_url)
+    assert code == 0
+    assert len(out.split()) == 3
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status"),
+    [
+        (("notify",), 2),
+        (("notify", "42"), 2),
+        (("notify", "42", "--title", "t", "--level", "fatal"), 2),
+        (("notify", "42", "--title", "t", "--data", "{"), 2),
+        (("notify", "", "--title", "t"), 1),
+        (("notify", "42", "--title", ""), 1),
+    ],
+)
+def test_notify_refuses_what_does_not_hold(redis_url, arguments, status):
+    code, out, err = run(*arguments, "--redis", redis_url)
+    assert (code, out) == (status, "")
+    assert err

@@ -9,7 +9,7 @@ from redis.asyncio import Redis
 from gateway.identity import Identity, identity_from_claims
 from gateway.revocations import Revocations
 from gateway.store import keys
-from gateway.store.answers import answers, give_answer
+from gateway.store.answers import answers_from, give_answer
 from gateway.store.revocations import load_revocations
 from publisher import Publisher
 from tests.support.redis_server import RedisServer
@@ -58,6 +58,7 @@ async def test_poison_does_not_keep_the_others_from_being_loaded(redis: Redis) -
 async def test_answers_are_kept_for_a_minute(redis: Redis) -> None:
     await give_answer(redis, "r", {"instance": "a"})
     await give_answer(redis, "r", {"instance": "b"})
-    assert await answers(redis, "r") == [{"instance": "a"}, {"instance": "b"}]
-    assert 0 < await redis.ttl(keys.explanation("r")) <= 60
-    assert await answers(redis, "other") == []
+    assert await answers_from(redis, "r", 0) == [{"instance": "a"}, {"instance": "b"}]
+    assert await answers_from(redis, "r", 1) == [{"instance": "b"}]
+    assert 0 < await redis.ttl(keys.answers("r")) <= 60
+    assert await answers_from(redis, "other", 0) == []
