@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import re
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -40,8 +41,9 @@ class Configuration(Target):
         )  # fmt: skip
 
     def seeds(self) -> list[bytes]:
-        """Return the annotated files, and some variables."""
-        files = [_FILE + path.read_bytes() for path in sorted((ROOT / "etc").glob("*.yaml"))]
+        """Return the annotated files, section by section, and some variables."""
+        texts = [path.read_bytes() for path in sorted((ROOT / "etc").glob("*.yaml"))]
+        files = [_FILE + section for text in texts for section in re.split(rb"\n(?=[a-z])", text)]
         return [*files, b"GATEWAY_LISTEN__PORT=1\nGATEWAY_AUTH__PUBLIC_KEYS=[]", b"GATEWAY_LOG={}\nGATEWAY_MODE=dev"]
 
     def make(self, chance: random.Random) -> bytes:

@@ -42,11 +42,11 @@ async def test_every_target_is_fed_and_the_corpus_is_theirs(redis_url: str) -> N
 
 
 class _Picky(Target):
-    """Fails at bodies that have a payload, which takes several lucky changes."""
+    """Fails at bodies that have a member, which takes lucky changes in the right place."""
 
     name = "picky"
     share = 1
-    tokens = (b'"data"', b":", b"1")
+    tokens = (b'"data":1', b"x")
 
     def seeds(self) -> list[bytes]:
         return [b"{}"]
