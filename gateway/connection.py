@@ -133,11 +133,6 @@ class Connection(Subscriber):
 
     # Life.
 
-    @property
-    def open(self) -> bool:
-        """Whether it takes commands: neither side has begun to close it."""
-        return self.state is State.ACTIVE or self.state is State.WAITING
-
     def admit(self) -> None:
         """The handshake was accepted without a token: wait for `auth`."""
         self.state = session.move(self.state, Move.ADMITTED)

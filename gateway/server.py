@@ -38,6 +38,7 @@ from gateway.handshake import Credentials
 from gateway.identity import Identity
 from gateway.listener import listening_socket
 from gateway.services import Services
+from gateway.session import State
 from gateway.subscriber import Wire
 from gateway.tls import Certificate, TlsSocket
 
@@ -300,7 +301,7 @@ class SocketProtocol(asyncio.Protocol):
 
     def _on_message(self, payload: bytes) -> None:
         connection = self._connection
-        if connection is None or not connection.open:
+        if connection is None or connection.state not in (State.WAITING, State.ACTIVE):
             return
         if self._binary:
             connection.refuse_binary(self._server.loop.time())
