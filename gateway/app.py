@@ -220,6 +220,7 @@ class Application:
             retention_s=log.retention_s,
             revocations=self.parts.services.revocations,
             facts=self._facts,
+            profiles=self.parts.services.members.profiles,
         )
 
     async def _take(self, lease: Lease) -> None:

@@ -35,6 +35,7 @@ class Fanout:
         self._hub = hub
         self._obey = obey
         self._touched: list[Subscriber] = []
+        self._whole: set[Subscriber] = set()
         self._at: int | None = None
         self.delivered = 0
 
@@ -55,6 +56,10 @@ class Fanout:
             self._gather(batch, now_ms)
             self._flush(before, now_ms)
         self._at = None
+
+    def write_whole(self, receiver: Subscriber) -> None:
+        """Write what the current read brings to a receiver at once, because the log would not give it all again."""
+        self._whole.add(receiver)
 
     def _deliver_run(self, run: list[Entry]) -> None:
         """The whole read has one audience: write without a detour."""
@@ -133,13 +138,14 @@ class Fanout:
             outbox.clear()
             if receiver.lagging:  # an order in this read closed or reset it
                 continue
-            fits = single or len(chunk) <= MAX_WRITE_BYTES
+            fits = single or len(chunk) <= MAX_WRITE_BYTES or receiver in self._whole
             if fits or before < log.base - 1:  # the read was larger than memory: nobody could catch up
                 receiver.write(chunk)
             else:
                 receiver.lag_from(before)
                 receiver.catch_up(log, now_ms)
         self._touched.clear()
+        self._whole.clear()
 
 
 class _Chunks(dict[Wire, bytes]):

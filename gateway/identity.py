@@ -92,6 +92,18 @@ def identity_from_claims(claims: Claims, token_digest: bytes) -> Identity:
     )
 
 
+def addresses_of(identity: Identity, client_id: str) -> list[str]:
+    """Return where an identity's connection can be reached from the start."""
+    return [
+        "all",
+        f"user:{identity.user_id}",
+        f"client:{client_id}",
+        *(f"group:{name}" for name in identity.groups),
+        *(f"tag:{name}" for name in identity.tags),
+        *(f"topic:{name}" for name in identity.topics),
+    ]
+
+
 def time_claim(claims: Claims, claim: str) -> float | None:
     """
     Return a NumericDate (RFC 7519 section 2) in seconds since 1970, or None where there is no such claim.

@@ -49,7 +49,6 @@ class PluginSession:
         "_addresses",
         "_connection",
         "_frames",
-        "_held",
         "_identity",
         "_jobs",
         "_room",
@@ -70,7 +69,6 @@ class PluginSession:
         self._room: asyncio.Future[None] | None = None
         self._addresses: list[str] = []
         self._frames: list[bytes] = []
-        self._held: list[bytes | None] = []
         self.greeted = 0
         self.state: dict[str, Any] = {}
 
@@ -183,11 +181,6 @@ class PluginSession:
 
     # What the connection tells.
 
-    def hold(self, payload: bytes | None) -> None:
-        """Keep a frame that came before the connection was let in; None for a binary one."""
-        self._held.append(payload)
-        self._connection.socket.pause_reading()  # not before there is one: the end of a quiet client is to be seen
-
     def make_room(self) -> None:
         """The socket takes data again, or never will: whoever waits in `send` is to look."""
         if self._room is not None:
@@ -222,25 +215,12 @@ class PluginSession:
             _log.exception("connection_failed")
             self._connection.close(CloseCode.INTERNAL_ERROR, "")
 
-    def let_in(self, cursor: str | None) -> None:
-        """Every handler has agreed: let the connection in, then do what waited for it."""
-        connection = self._connection
-        if connection.state is not State.ENTERING:
-            return
-        now = asyncio.get_running_loop().time()
-        if not connection.let_in(cursor, self._addresses, now):
-            return
-        self._addresses = []
-        if self._frames:
-            connection.write(b"".join(self._frames))
-            self._frames = []
-        held, self._held = self._held, []
-        for payload in held:
-            if payload is None:
-                connection.refuse_binary(now)
-            else:
-                connection.receive(payload, now)
-        connection.listen()
+    def let_in(self) -> None:
+        """Every handler has agreed: let the connection in, with what they gave it, then do what waited for it."""
+        addresses, self._addresses = self._addresses, []
+        frames, self._frames = self._frames, []
+        self._connection.seen_at = asyncio.get_running_loop().time()  # nobody listened meanwhile
+        self._connection.let_in(addresses, frames)
 
     def _names(self, kind: str) -> tuple[str, ...]:
         prefix = f"{kind}:"

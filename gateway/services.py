@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from gateway.backfill import Backfill
     from gateway.chat import Chat
     from gateway.connection import Connection
+    from gateway.members import Members
     from gateway.plugins import Plugins
     from gateway.store.online import Online
     from gateway.wire.v1 import Reply
@@ -120,6 +121,7 @@ class Services:
         ended: Tenant → how many of its connections have ended, and how many commands they sent.
         plugins: Runs the handlers; None where there are none.
         online: Knows who is online; None where that is off.
+        members: The users' profiles and durable groups; set once, by `wiring`, as it works with all the rest.
     """
 
     instance_id: str
@@ -142,6 +144,7 @@ class Services:
     ended: dict[str, tuple[int, int]] = field(default_factory=dict)
     plugins: Plugins | None = None
     online: Online | None = None
+    members: Members = field(init=False)
 
     @staticmethod
     def now_ms() -> int:

@@ -128,6 +128,13 @@ class Subscriber:
         """End a hold that has nothing to bring; what is due is not written yet."""
         self.held = tuple(other for other in self.held if other is not hold)
 
+    def forgo(self, log: Log) -> None:
+        """Go without what is due, and not written yet, by an address that is no longer one of this receiver's."""
+        pending = self._backlog[self._written :]
+        self._backlog = [seq for seq in pending if seq < log.base or _had(log.entry(seq), self.addresses)]
+        self._written = 0
+        self._older = [entry for entry in self._older if not self.addresses.keys().isdisjoint(entry.to)]
+
     def resume(self, log: Log, now_ms: int) -> None:
         """The transport has room again: go without `low` and collapsed entries, and catch up."""
         self.paused = False
@@ -141,7 +148,7 @@ class Subscriber:
         missed = [
             seq
             for seq in log.due(self.tenant, {address: after}, after)
-            if seq <= self.addresses[address] and not _had(log.entry(seq), held)
+            if seq <= self.addresses[address] and not (len(log.entry(seq).to) > 1 and _had(log.entry(seq), held))
         ]
         if self.lagging:
             self._refill(log, now_ms)  # what is due already and what was missed have one order
@@ -222,5 +229,5 @@ class Subscriber:
 
 
 def _had(entry: Entry, held: dict[str, int]) -> bool:
-    """Tell whether an entry was meant for the holder of `held` as well."""
-    return len(entry.to) > 1 and any(address in held and held[address] < entry.seq for address in entry.to)
+    """Tell whether an entry was meant for the holder of `held`."""
+    return any(address in held and held[address] < entry.seq for address in entry.to)

@@ -31,6 +31,7 @@ from gateway.fanout import Fanout
 from gateway.history import History
 from gateway.hub import Hub
 from gateway.log import Log
+from gateway.members import Members
 from gateway.metrics import Metrics
 from gateway.orders import Orders
 from gateway.plugin_loading import load
@@ -55,7 +56,8 @@ from gateway.store.stream import StreamReader
 from gateway.tls import Certificate
 from gateway.wire.v1 import DeflateWire, TextWire
 from publisher import Publisher
-from publisher.event import ACCESS, CLIENT_STATISTICS, CLIENTS, EXPLAIN
+from publisher.event import ACCESS, CLIENT_STATISTICS, CLIENTS, EXPLAIN, MEMBERS
+from publisher.notification import UNREAD_COUNT
 from publisher.templates import Templates
 
 _log = structlog.get_logger()
@@ -116,9 +118,12 @@ def build(settings: Settings, redis: Redis) -> Parts:
         online=online(settings, redis, settings.instance_id),
     )
     services.commands = command_table(services)
+    services.members = Members(services, redis, partitions=settings.log.partitions, keep_s=settings.log.retention_s)
     if settings.handlers:
         services.plugins = Plugins(services, load(settings.handlers), timeout_s=settings.limits.handler_timeout_s)
         services.commands = services.plugins.commands(services.commands)
+    orders.add(MEMBERS, services.members.changed)
+    orders.add(UNREAD_COUNT, services.members.counted)
     _add_questions(services, orders, Respondent(redis, settings.instance_id, tasks))
     rules = address_rules(settings)
     access = Access(rules, services, redis)

@@ -54,6 +54,7 @@ EXPLAIN: Final = "explain"
 CLIENTS: Final = "clients"
 CLIENT_STATISTICS: Final = "client_statistics"
 ACCESS: Final = "access"
+MEMBERS: Final = "members"
 
 MAX_EVENT_BYTES: Final = 256 * 1024
 MAX_NAME_LENGTH: Final = 128

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Final
 
-from gateway.policy import ANYONE, NOBODY, SCOPE_PREFIX, TOKEN
+from gateway.policy import ANYONE, MEMBER, NOBODY, SCOPE_PREFIX, TOKEN
 from gateway.settings import Rule, Settings
 from gateway.terminal.addresses import http_url, websocket_url
 from gateway.terminal.quantities import duration, number, size
@@ -158,7 +158,9 @@ def _policy(settings: Settings) -> Iterator[str]:
 def _allowed(allow: str, verb: str, what: str, named: str) -> str:
     if allow == ANYONE:
         return f"everybody may {verb} {what}"
-    if allow == TOKEN:
+    if allow == MEMBER and "group" in what:
+        named += ", and those that they are durable members of"
+    if allow in (TOKEN, MEMBER):
         which = named if what.startswith("any ") else f"{what}, if it is one of {named}"
         return f"clients may {verb} {which}"
     if allow == NOBODY:

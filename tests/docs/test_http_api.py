@@ -80,6 +80,8 @@ async def test_the_commands_do_what_the_page_says(gateway, tmp_path):
             assert [rule["network"] for rule in answer["rules"]] == ["203.0.113.0/24"]
         elif "/online" in call or "/presence" in call:
             assert "42" in json.dumps(answer) or "chat-1" in json.dumps(answer)
+        elif ("/members" in call or "/groups" in call) and "-X" not in call:
+            assert answer.get("user_ids") == ["42"] or answer["group_ids"] == ["ops"]
         elif "/message" in call or "/api/v1" in call:
             assert Cursor.parse(answer["id"])
     # When an inbox is written, and marked, is not for this page to say.
@@ -123,7 +125,8 @@ async def test_the_tables_list_every_route_and_what_it_takes(gateway):
 def test_the_page_names_the_other_routes():
     text = (ROOT / PAGE).read_text()
     users = ("/users/42/kick", "/users/42/revoke", "/clients/", "/tokens/", "/message/clients")
-    for path in (*users, "/health", "/ready", "/stats", "/history", "/api/v1/access"):
+    groups = ("/groups/{group_id}/members", "/groups/{group_id}/members/{user_id}", "/users/{user_id}/groups")
+    for path in (*users, *groups, "/health", "/ready", "/stats", "/history", "/api/v1/access"):
         assert path in text
 
 
