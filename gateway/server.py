@@ -28,7 +28,7 @@ from websockets.http11 import Request, Response
 from websockets.protocol import State as WireState
 from websockets.server import ServerProtocol
 
-from gateway import handshake
+from gateway import handshake, session
 from gateway.admission import Admission, Refusal
 from gateway.close_codes import CloseCode
 from gateway.connection import Connection
@@ -38,7 +38,6 @@ from gateway.handshake import Credentials
 from gateway.identity import Identity
 from gateway.listener import listening_socket
 from gateway.services import Services
-from gateway.session import State
 from gateway.subscriber import Wire
 from gateway.tls import Certificate, TlsSocket
 
@@ -301,7 +300,7 @@ class SocketProtocol(asyncio.Protocol):
 
     def _on_message(self, payload: bytes) -> None:
         connection = self._connection
-        if connection is None or connection.state not in (State.WAITING, State.ACTIVE):
+        if connection is None or connection.state not in session.OPEN:
             return
         if self._binary:
             connection.refuse_binary(self._server.loop.time())
