@@ -16,11 +16,14 @@ from typing import Any, Final
 import structlog
 
 from gateway.errors import ConfigError
+from gateway.exposition import Exposition
 from gateway.http_wiring import http_server, http_socket
 from gateway.metrics import Metrics
+from gateway.readiness import DRAINING
 from gateway.revocations import Revocations
 from gateway.services import Tasks
 from gateway.settings import Settings
+from gateway.statistics import statistics
 from gateway.store.access import load_rules
 from gateway.store.connection import REDIS_ERRORS, connect
 from gateway.store.revocations import load_revocations
@@ -106,6 +109,7 @@ class ApiApplication:
             unready=self.unready,
             facts=self.facts,
             online=online(settings, redis),
+            exposition=Exposition(self._metrics, version=VERSION, instance=settings.instance_id, unready=self.unready),
         )
         stack.push_async_callback(server.stop)
         self.port = await server.start(http_socket(settings), self._run)
@@ -140,11 +144,12 @@ class ApiApplication:
 
     def facts(self) -> dict[str, Any]:
         """Return the counts of this process."""
-        return {"version": VERSION, "started_at": self._started_at, **self._metrics.counts()}
+        counts = self._metrics.counts()
+        return {"version": VERSION, "started_at": self._started_at, **counts, "statistics": statistics(self._metrics)}
 
     def unready(self) -> list[str]:
         """Return what keeps the API from being ready; nothing when it is."""
-        reasons = ["draining"] if self._draining else []
+        reasons = [DRAINING] if self._draining else []
         if self._problem is not None:
             reasons.append(f"Redis does not answer: {self._problem}")
         return reasons

@@ -19,11 +19,15 @@ from redis.asyncio import Redis
 
 from gateway.consumer import Consumer
 from gateway.errors import ConfigError
+from gateway.exposition import Exposition, Sources
 from gateway.http.server import HttpServer
 from gateway.http_wiring import http_server, http_socket
 from gateway.janitor import Janitor
+from gateway.projector import Projector
+from gateway.readiness import Readiness
 from gateway.server import Server
 from gateway.settings import Listen, Settings
+from gateway.statistics import Statistics, packed, statistics
 from gateway.store.access import load_rules
 from gateway.store.connection import REDIS_ERRORS, connect, eviction_policy
 from gateway.store.leases import Lease
@@ -31,12 +35,20 @@ from gateway.store.revocations import load_revocations
 from gateway.template_keeper import TemplateKeeper
 from gateway.tls import Certificate
 from gateway.version import VERSION
-from gateway.wiring import Parts, build, certificate, projectors, server_options, templates, work_redis
+from gateway.wiring import (
+    Parts,
+    build,
+    certificate,
+    most_connections,
+    projectors,
+    server_options,
+    templates,
+    work_redis,
+)
 from publisher.failure import describe
 
 _log = structlog.get_logger()
 
-_STALE_AFTER_S = 5.0
 _START_WITHIN_S = 4.0  # how long Redis may refuse to be read before a start is given up
 _GC_THRESHOLDS = (50_000, 20, 100)  # entries of the log are not garbage: look for cycles less often
 
@@ -54,6 +66,7 @@ class Application:
     port: int
     http_port: int | None
     parts: Parts
+    _readiness: Readiness
     _redis: Redis
     _certificate: Certificate | None
     _http_certificate: Certificate | None
@@ -62,7 +75,7 @@ class Application:
         self._settings = settings
         self._stack = contextlib.AsyncExitStack()
         self._failure: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._draining = False
+        self._projectors: list[Projector] = []
         self._started_at = int(time.time() * 1000)
 
     async def __aenter__(self) -> Application:
@@ -72,7 +85,8 @@ class Application:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        self._draining = True  # /ready says no from here on
+        self._readiness.draining = True
+        await asyncio.sleep(self._settings.shutdown.notice_s)  # so that nobody is sent here who would be turned away
         await self._stack.aclose()
 
     async def failed(self) -> None:
@@ -125,6 +139,7 @@ class Application:
         await _check_redis(redis, settings)
         self.parts = build(settings, redis)
         services = self.parts.services
+        self._readiness = Readiness(self.parts.consumers, self.parts.canary, max_lag_s=settings.ready.max_lag_s)
         # 2. The lease: nobody else is this instance.
         lease = Lease(redis, settings.instance_id)
         stack.push_async_callback(_give_back, lease)  # first: a start that is cancelled may have it without knowing
@@ -141,7 +156,9 @@ class Application:
         await load_revocations(redis, services.revocations)
         await load_rules(redis, self.parts.rules)
         self._run("janitor", self._janitor(redis, lease).run())
-        for projector in projectors(settings, blocking, services.metrics):
+        self._run("canary", self.parts.canary.run())
+        self._projectors = projectors(settings, blocking, services.metrics)
+        for projector in self._projectors:
             self._run("projector", projector.run())
         keeper = TemplateKeeper(redis, templates(settings).definitions)
         await keeper.keep()  # once before anybody is let in
@@ -152,6 +169,8 @@ class Application:
             stack.push_async_callback(presence.end)
             await presence.begin()
             self._run("presence", presence.run())
+        self._run("receipts", self.parts.reports.run())
+        stack.push_async_callback(self.parts.reports.flush)  # once no socket is left to be written to
 
     async def _warmed(self, consumer: Consumer) -> None:
         """
@@ -209,6 +228,19 @@ class Application:
             unready=self.unready,
             facts=self._counts,
             online=services.online,
+            exposition=Exposition(
+                services.metrics,
+                version=VERSION,
+                instance=self._settings.instance_id,
+                unready=self.unready,
+                sources=Sources(
+                    services,
+                    self.parts.consumers,
+                    self._projectors,
+                    self.parts.canary,
+                    most_connections(self._settings),
+                ),
+            ),
         )
 
     def _janitor(self, redis: Redis, lease: Lease) -> Janitor:
@@ -241,24 +273,23 @@ class Application:
             "started_at": self._started_at,
             "connections": len(services.connections),
             "events": services.metrics.events,
-            "deliveries": services.fanout.delivered,
+            "deliveries": services.fanout.delivered + services.log.outcomes.caught_up,
             "memory_entries": len(services.log),
+            "statistics": packed(self._statistics()),
         }
+
+    def _statistics(self) -> Statistics:
+        services = self.parts.services
+        return statistics(services.metrics, services.log.outcomes, services.fanout.delivered)
 
     def _counts(self) -> dict[str, Any]:
         """Return what /stats says of this instance."""
-        return {"id": self._settings.instance_id, **self._facts(), **self.parts.services.metrics.counts()}
+        counts = self.parts.services.metrics.counts()
+        return {"id": self._settings.instance_id, **self._facts(), **counts, "statistics": self._statistics()}
 
     def unready(self) -> list[str]:
         """Return what keeps the gateway from being ready; nothing when it is."""
-        reasons = ["draining"] if self._draining else []
-        for number, consumer in enumerate(self.parts.consumers):
-            health = consumer.health
-            if health.problem is not None:
-                reasons.append(f"partition {number}: {health.problem}")
-            elif time.monotonic() - health.progress_at > _STALE_AFTER_S:
-                reasons.append(f"partition {number}: no read for over {_STALE_AFTER_S:g} s")
-        return reasons
+        return self._readiness.reasons()
 
 
 async def _listen(server: Server, listen: Listen) -> int:

@@ -149,6 +149,8 @@ class Backfill:
                 continue
             if entry.tenant != connection.tenant or not _is_meant(entry, connection, missing):
                 continue
+            if missing.addresses.isdisjoint(connection.claims(entry, self._log.sieve)):
+                continue
             if options is not None and (
                 not options.kept or options.expired(now_ms) or entry.excludes(connection.addresses)
             ):

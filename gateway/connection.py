@@ -22,9 +22,9 @@ from gateway.errors import AuthError, CommandError
 from gateway.identity import Identity, addresses_of
 from gateway.limits import TokenBucket
 from gateway.log import Ahead, Found, Older
-from gateway.profiles import Membership, Profile
+from gateway.profiles import Profile
 from gateway.replies import Outcome, Replies
-from gateway.resume import locate, position, replay_address, resume
+from gateway.resume import locate, position, resume
 from gateway.services import Departure, Services
 from gateway.session import Move, State
 from gateway.socket import Socket
@@ -308,30 +308,6 @@ class Connection(Subscriber):
 
     # Addresses.
 
-    def join(self, address: str, since: str | None, *, member_since: Membership | None = None) -> v1.Reply:
-        """
-        Add an address; with `since`, a cursor, also what it has had after it.
-
-        Args:
-            member_since: Where the right to join it begins: nothing from before is sent.
-
-        Raises:
-            CommandError: 400 for a malformed cursor, 409 when the connection has too many addresses.
-        """
-        services = self._services
-        if address not in self.addresses and services.members.chosen(self) >= services.limits.addresses:
-            raise CommandError(409, f"a connection has at most {services.limits.addresses} addresses")
-        try:
-            if since is not None:
-                services.log.locate(since)
-        except ValueError:
-            raise CommandError(400, "since: not a cursor") from None
-        services.hub.add(self, address, services.fanout.position)
-        if since is None:
-            return v1.ack(cursor=self.cursor())
-        until = services.log.positions_at(self.addresses[address])
-        return v1.ack(cursor=since, then=lambda: replay_address(services, self, address, since, until, member_since))
-
     def leave(self, address: str) -> None:
         """Drop an address."""
         self._services.hub.remove(self, address)
@@ -386,6 +362,8 @@ class Connection(Subscriber):
     def _meter(self, now: float) -> float | None:
         """Count a frame; return by how many seconds it came too early, or None where it was the last straw."""
         wait_s = self._bucket.take(now)
+        if wait_s:
+            self._services.metrics.rate_limited["command"] += 1
         self._overruns = self._overruns + 1 if wait_s else 0
         if self._overruns <= self._services.limits.messages_burst:
             return wait_s
@@ -405,17 +383,21 @@ class Connection(Subscriber):
         if self.state not in session.OPEN:
             return
         if isinstance(reply, CommandError):
-            self.write(v1.error_frame(reply, message_id=message_id, now_ms=self._services.now_ms()))
+            self._write_own(v1.error_frame(reply, message_id=message_id, now_ms=self._services.now_ms()))
             return
         now_ms = self._services.now_ms()
-        self.write(v1.server_frame(reply.type, reply.data, message_id=message_id, now_ms=now_ms))
+        self._write_own(v1.server_frame(reply.type, reply.data, message_id=message_id, now_ms=now_ms))
         if reply.then is not None:
             reply.then()
 
     def _send(self, kind: str, data: Any) -> None:
         """Send a frame of the gateway's own, under a name of its own."""
         message_id = f"{_PROCESS}-{next(_frame_numbers)}"
-        self.write(v1.server_frame(kind, data, message_id=message_id, now_ms=self._services.now_ms()))
+        self._write_own(v1.server_frame(kind, data, message_id=message_id, now_ms=self._services.now_ms()))
+
+    def _write_own(self, frame: bytes) -> None:
+        self._services.log.outcomes.bytes_written += len(frame)
+        self.write(frame)
 
     def _is_busy(self) -> bool:
         return len(self._replies) >= self._services.limits.pending_commands
@@ -430,6 +412,7 @@ class Connection(Subscriber):
 
     def transport_paused(self, now: float) -> None:
         """The socket takes nothing more: become a position in the log. The client's commands wait as well."""
+        self._services.metrics.slow += 1
         self.pause(self._services.fanout.position)
         self.socket.pause_reading()
         self._unsent = self.socket.unsent()
@@ -471,10 +454,14 @@ class Connection(Subscriber):
             unsent = self.socket.unsent()
             if unsent >= self._unsent:
                 self._services.metrics.stalled += 1
+                self._services.metrics.aborted["stalled"] += 1
                 return True
             self._unsent = unsent  # slow, but steady: wait on
             self._stall_at = now + self._services.limits.stall_timeout_s
-        return not self.paused and now >= self.seen_at + self._services.limits.heartbeat_timeout_s
+        if self.paused or now < self.seen_at + self._services.limits.heartbeat_timeout_s:
+            return False
+        self._services.metrics.aborted["silent"] += 1
+        return True
 
     def _expire(self) -> None:
         if self.state is State.WAITING:

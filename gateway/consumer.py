@@ -30,6 +30,7 @@ from gateway.continuity import Continuity, StreamState
 from gateway.entry import Entry, EntryDecoder, EntryId, split_id
 from gateway.errors import PoisonEntry
 from gateway.fanout import Fanout
+from gateway.histogram import FAN_OUT_BOUNDS, Histogram
 from gateway.log import Log
 from gateway.metrics import Metrics
 from gateway.store.connection import REDIS_ERRORS
@@ -54,12 +55,18 @@ class Health:
         problem: What keeps it from reading, or None.
         progress_at: Monotonic time (s) of the last successful read.
         looked_at: Monotonic time (s) of the last comparison with the stream.
+        lag: How many entries the stream had then that were not read yet.
+        lag_s: How old the oldest of them was.
+        ids_ahead_s: How far the newest id was ahead of our clock.
     """
 
     warm: bool = False
     problem: str | None = None
     progress_at: float = 0.0
     looked_at: float = 0.0
+    lag: int = 0
+    lag_s: float = 0.0
+    ids_ahead_s: float = 0.0
 
 
 class Consumer:
@@ -70,6 +77,10 @@ class Consumer:
         on_gap: Called with a reason after the log was reset: what connections have may have a hole.
         on_poison: Called with each entry that cannot be delivered.
         on_loaded: Called with entries that were there before this instance: they are in memory, and not delivered.
+
+    Attributes:
+        health: How it is doing.
+        fan_out: How long it took to deliver what a read brought.
     """
 
     def __init__(
@@ -87,6 +98,7 @@ class Consumer:
         retention_s: float,
     ) -> None:
         self.health = Health()
+        self.fan_out = Histogram(FAN_OUT_BOUNDS)
         self.warmed = asyncio.Event()
         self._reader = reader
         self._number = partition
@@ -168,7 +180,9 @@ class Consumer:
             return
         missing = self._continuity.took([entry_id for entry_id, _ in raw])
         self._metrics.events += len(raw)
+        began = time.perf_counter()
         self._fanout.deliver(self._decode(raw), int(time.time() * 1000))
+        self.fan_out.observe(time.perf_counter() - began)
         self._state.last = split_id(raw[-1][0])  # also where the last of them were poison
         if missing:
             await self._judge(missing, self._state.epoch, self._state.last, self._continuity.count + missing)
@@ -249,14 +263,16 @@ class Consumer:
 
     async def _settle(self) -> None:
         """Compare the stream with what was read; make known what is missing."""
-        state = await self._reader.look()
+        state = await self._reader.look(self._state.last)
         self.health.looked_at = time.monotonic()
+        self.health.lag_s = state.behind_ms / 1000
         self._alert_ids_ahead(state)
         last = self._state.last
         if state.last < last:
             missing, position, count = -1, state.last, state.added
         else:
             missing = self._continuity.looked(state, last)
+            self.health.lag = max(0, state.added - self._continuity.count)
             position, count = self._resumption(state)
         await self._judge(missing, state.epoch, position, count)
 
@@ -286,6 +302,7 @@ class Consumer:
         ahead_ms = state.last[0] - int(time.time() * 1000)
         if ahead_ms > _IDS_AHEAD_ALERT_MS and not self._ids_ahead:
             _log.error("log_ids_ahead_of_clock", partition=self._number, ahead_s=ahead_ms // 1000)
+        self.health.ids_ahead_s = max(0, ahead_ms) / 1000
         self._ids_ahead = ahead_ms > _IDS_AHEAD_ALERT_MS
 
 

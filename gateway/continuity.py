@@ -31,6 +31,7 @@ class StreamState:
         added: How many entries were ever added.
         length: How many there are.
         first, newest: Ids of the oldest and the newest that are there, or None.
+        behind_ms: Age of the oldest entry that the reader has not read, by the server's clock; 0 where it has all.
     """
 
     epoch: str
@@ -39,6 +40,7 @@ class StreamState:
     length: int
     first: EntryId | None
     newest: EntryId | None
+    behind_ms: int = 0
 
     @property
     def gone(self) -> int:

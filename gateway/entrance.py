@@ -76,4 +76,6 @@ class Visit:
     def _refuse(self, refusal: Refusal) -> None:
         self.refusal = refusal
         self._services.metrics.handshakes_refused[refusal.reason] += 1
+        if refusal.reason == "rate":
+            self._services.metrics.rate_limited["handshake"] += 1
         _log.debug("handshake_refused", remote=self.address.text, reason=refusal.reason)

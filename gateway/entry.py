@@ -8,7 +8,7 @@ two frame slots are filled by `wire`.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import orjson
@@ -48,6 +48,7 @@ class Options:
         expires_at: ms since 1970, or None.
         low: Among the first that a lagging socket goes without.
         collapse: A lagging socket receives only the newest of this key.
+        receipt: Its publisher wants to know what becomes of it.
     """
 
     exclude: tuple[str, ...]
@@ -55,6 +56,7 @@ class Options:
     expires_at: int | None
     low: bool
     collapse: bytes | None
+    receipt: bool = False
 
     @property
     def control(self) -> bool:
@@ -134,7 +136,7 @@ class Entry:
         """The id as two integers."""
         return split_id(self.id)
 
-    def excludes(self, addresses: dict[str, int]) -> bool:
+    def excludes(self, addresses: Mapping[str, int]) -> bool:
         """Tell whether one of `addresses` is excluded."""
         return self.options is not None and any(address in addresses for address in self.options.exclude)
 
@@ -251,6 +253,7 @@ class EntryDecoder:
             expires_at=int(expires) if expires is not None else None,
             low=named.get(fields_of.F_PRIORITY) == fields_of.PRIORITY_LOW,
             collapse=named.get(fields_of.F_COLLAPSE),
+            receipt=fields_of.F_RECEIPT in named,
         )
         return None if options == _NO_OPTIONS else options
 

@@ -33,6 +33,8 @@ def verdict(log: Log, receiver: Subscriber, entry: Entry) -> str:
         return f"excluded by {', '.join(excluded)}"
     if all(receiver.addresses[address] >= entry.seq for address in matched):
         return f"too early: it joined {', '.join(matched)} after the event, or resumed behind it"
+    if not any(receiver.claims(entry, log.sieve)):
+        return f"filtered: its filter on {', '.join(a for a in matched if a in receiver.filters)} does not let it pass"
     if entry.frame == b"":
         return "recalled: whoever did not have it before gets it no more" if _is_json(entry.data) else _NOT_JSON
     if receiver.lagging and entry.seq > receiver.written_up_to(log):

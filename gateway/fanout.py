@@ -3,15 +3,21 @@ The fan-out: from one read of the log to one write per interested socket.
 
 The hot path. Per delivery it does a list append; per socket and read, one write. Consecutive entries with the same
 audience (a *run*) are matched and joined once for all their receivers. Pure: sockets are subscribers with a `write`.
+
+Two things cost more, and only those who use them: filters (an audience that somebody filters is judged entry by entry,
+once for each filter), and receipts (what becomes of their entries is noted once the read has been written).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
 
 from gateway.entry import Entry, Options
 from gateway.hub import Hub
 from gateway.log import Log
+from gateway.outcomes import EXPIRED
 from gateway.subscriber import MAX_WRITE_BYTES, Subscriber, Wire
 from publisher.event import KIND_CONTROL, KIND_STATE
 
@@ -36,6 +42,9 @@ class Fanout:
         self._obey = obey
         self._touched: list[Subscriber] = []
         self._whole: set[Subscriber] = set()
+        self._outcomes = log.outcomes
+        self._by_name = log.outcomes.delivered
+        self._noted: list[_Noted] = []
         self._at: int | None = None
         self.delivered = 0
 
@@ -50,7 +59,9 @@ class Fanout:
             return
         before = self._at = self._log.head
         self._log.extend(batch, now_ms)
-        if batch[0].options is None and _end_of_run(batch, 0) == len(batch):
+        first = batch[0]
+        filtered = self._hub.filtered and self._hub.is_filtered(first.tenant, first.to)
+        if first.options is None and not filtered and _end_of_run(batch, 0) == len(batch):
             self._deliver_run(batch)
         else:
             self._gather(batch, now_ms)
@@ -71,53 +82,80 @@ class Fanout:
             chunks = _Chunks(part)
             wire: Wire | None = None
             chunk = b""
-            written = 0
+            written = counted = sent = 0  # frames, those whose bytes are counted, their bytes
             for receiver in receivers:
                 if receiver.lagging:
                     continue
                 if receiver.wire is not wire:
+                    sent += (written - counted) * len(chunk)
+                    counted = written
                     wire = receiver.wire
                     chunk = chunks[wire]
                 receiver.write(chunk)
                 written += 1
-            self.delivered += written * len(part)
+            if written:
+                self.delivered += written * len(part)
+                self._outcomes.bytes_written += sent + (written - counted) * len(chunk)
+                self._by_name.add_each(part, written)
 
     def _gather(self, batch: list[Entry], now_ms: int) -> None:
         """Put each run's frames into its receivers' outboxes."""
         match = self._hub.match
+        filtered = self._hub.filtered
         start = 0
         while start < len(batch):
             first = batch[start]
             stop = _end_of_run(batch, start)
             if first.options is None:
                 receivers = match(first.tenant, first.to)
+                if receivers:
+                    run = batch[start:stop]
+                    for part in _parts(run) if len(run) > 1 else (run,):
+                        self._put(part, receivers)
+                if filtered and self._hub.is_filtered(first.tenant, first.to):
+                    for entry in batch[start:stop]:
+                        self._put([entry], self._match_filtered(entry, entry.to, ()).difference(receivers))
             else:
-                receivers = self._match_with_options(first, first.options, now_ms)
-            if receivers:
-                run = batch[start:stop]
-                for part in _parts(run) if len(run) > 1 else (run,):
-                    self._put(part, receivers)
+                self._gather_with_options(first, first.options, now_ms)
             start = stop
 
-    def _match_with_options(self, entry: Entry, options: Options, now_ms: int) -> Collection[Subscriber]:
-        """Obey what the gateways have to know; return who receives it: nobody, where it is an order."""
+    def _gather_with_options(self, entry: Entry, options: Options, now_ms: int) -> None:
+        """Obey what the gateways have to know, and deliver it unless it is an order or expired."""
         if options.kind in _OBEYED:
             self._obey(entry)
             if options.control:
-                return ()
-        if options.expired(now_ms):
-            return ()
-        return self._hub.match(entry.tenant, entry.to, options.exclude)
+                return
+        receivers = self._match(entry, entry.to, options)
+        expired = options.expired(now_ms)
+        if expired and receivers:
+            self._noted.append(_Noted(entry, None, 0, [r for r in receivers if not r.lagging], expired=True))
+        elif receivers:
+            self._put([entry], receivers)
+        if options.receipt:
+            self._note(entry, options, expired=expired)
+
+    def _match(self, entry: Entry, to: Sequence[str], options: Options) -> Collection[Subscriber]:
+        """Return who receives an entry that is alone in its run."""
+        receivers = self._hub.match(entry.tenant, to, options.exclude)
+        if self._hub.filtered and self._hub.is_filtered(entry.tenant, to):
+            return self._match_filtered(entry, to, options.exclude).union(receivers)
+        return receivers
+
+    def _match_filtered(self, entry: Entry, to: Sequence[str], exclude: Sequence[str]) -> set[Subscriber]:
+        """Return whose filter lets an entry pass. However many they are, its data is parsed once."""
+        return self._hub.match_filtered(entry.tenant, to, exclude, partial(self._log.sieve.passes, entry))
 
     def _put(self, run: list[Entry], receivers: Collection[Subscriber]) -> None:
         chunks = _Chunks(run)
         wire: Wire | None = None
         chunk = b""
-        gathered = 0
+        gathered = counted = sent = 0
         for receiver in receivers:
             if receiver.lagging:
                 continue
             if receiver.wire is not wire:
+                sent += (gathered - counted) * len(chunk)
+                counted = gathered
                 wire = receiver.wire
                 chunk = chunks[wire]
             outbox = receiver.outbox
@@ -125,27 +163,88 @@ class Fanout:
                 self._touched.append(receiver)
             outbox.append(chunk)
             gathered += 1
-        self.delivered += gathered * len(run)
+        if gathered:
+            self.delivered += gathered * len(run)
+            self._outcomes.bytes_written += sent + (gathered - counted) * len(chunk)
+            counts = self._by_name.counts
+            for entry in run:
+                if entry.event in counts:
+                    counts[entry.event] += gathered
+                else:
+                    self._by_name.add(entry.event, gathered)
 
     def _flush(self, before: int, now_ms: int) -> None:
         """Write the outboxes. What is too much for one write is what a lagging socket has: let it catch up."""
         log = self._log
         self._at = log.head
+        passed_by: set[Subscriber] = set()
         for receiver in self._touched:
             outbox = receiver.outbox
             single = len(outbox) == 1
             chunk = outbox[0] if single else b"".join(outbox)
             outbox.clear()
-            if receiver.lagging:  # an order in this read closed or reset it
+            if receiver.lagging:  # an order in this read closed it, which has written the outbox, or reset it
+                if chunk:
+                    passed_by.add(receiver)
                 continue
             fits = single or len(chunk) <= MAX_WRITE_BYTES or receiver in self._whole
             if fits or before < log.base - 1:  # the read was larger than memory: nobody could catch up
                 receiver.write(chunk)
             else:
+                passed_by.add(receiver)
+                self._outcomes.bytes_written -= len(chunk)  # `catch_up` counts them
                 receiver.lag_from(before)
+                receiver.counted_to = log.head
                 receiver.catch_up(log, now_ms)
         self._touched.clear()
         self._whole.clear()
+        if self._noted:
+            self._account(passed_by)
+
+    # What is noted of a few entries, and counted once it is known who was written.
+
+    def _note(self, entry: Entry, options: Options, *, expired: bool) -> None:
+        """Note whom each address of an entry selects, before anything else changes the hub."""
+        for address in entry.to:
+            sockets = self._match(entry, (address,), options)
+            if sockets:
+                live = [socket for socket in sockets if not socket.lagging]
+                self._noted.append(_Noted(entry, address, len(sockets), live, expired))
+
+    def _account(self, passed_by: set[Subscriber]) -> None:
+        """Count what was noted; who was passed by, or lagged before, counts for himself when he catches up."""
+        outcomes = self._log.outcomes
+        for noted in self._noted:
+            if noted.entry.frame == b"":  # its payload is poison: nobody got anything
+                noted.live.clear()
+            live = len(noted.live) if not passed_by else sum(socket not in passed_by for socket in noted.live)
+            if noted.address is None:
+                if live:
+                    outcomes.drop(noted.entry, EXPIRED, live)
+            elif noted.expired:
+                outcomes.receipts.arrived(noted.entry, noted.address, noted.sockets, delivered=0, expired=live)
+            else:
+                outcomes.receipts.arrived(noted.entry, noted.address, noted.sockets, delivered=live)
+        self._noted.clear()
+
+
+@dataclass(frozen=True, slots=True)
+class _Noted:
+    """
+    An entry of which something is to be counted.
+
+    Attributes:
+        address: By which it selects these sockets, for its receipt; None: any, for the statistics.
+        sockets: How many.
+        live: Those of them that do not lag.
+        expired: It came too late for them.
+    """
+
+    entry: Entry
+    address: str | None
+    sockets: int
+    live: list[Subscriber]
+    expired: bool
 
 
 class _Chunks(dict[Wire, bytes]):

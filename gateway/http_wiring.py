@@ -15,6 +15,7 @@ from redis.asyncio import Redis
 from gateway.address_rules import AddressRules
 from gateway.auth import Authenticator
 from gateway.errors import ConfigError
+from gateway.exposition import MEDIA_TYPE, Exposition
 from gateway.http.api import make_api
 from gateway.http.callers import ApiKey, Callers
 from gateway.http.context import ANSWER_WITHIN_S, Context
@@ -22,6 +23,7 @@ from gateway.http.docs_routes import DOCS_PATHS
 from gateway.http.doorkeeper import Doorkeeper
 from gateway.http.gate import Gate, GateOptions
 from gateway.http.javascript_routes import CLIENT_PATHS
+from gateway.http.metrics_routes import METRICS_PATH, behind_gate, in_the_open
 from gateway.http.operation_routes import HEALTH_PATH
 from gateway.http.origins import open_to_pages
 from gateway.http.server import HttpServer
@@ -41,6 +43,8 @@ from publisher import Publisher
 from publisher.control import WEEK_S
 from publisher.event import MAX_EVENT_BYTES
 
+_METRICS = {"off": None, "credential": behind_gate, "open": in_the_open}
+
 
 def http_server(
     settings: Settings,
@@ -55,6 +59,7 @@ def http_server(
     unready: Callable[[], list[str]],
     facts: Callable[[], Mapping[str, Any]],
     online: Online | None,
+    exposition: Exposition,
 ) -> HttpServer:
     """Return the HTTP API's server."""
     http = settings.http
@@ -78,10 +83,11 @@ def http_server(
         timeout_s=settings.redis.timeout_s,
         inbox=inbox(settings, redis),
         online=online,
+        metrics_text=lambda: (exposition.text(), MEDIA_TYPE),
     )
     keys = [ApiKey(key.name, key.hash, key.tenant, frozenset(key.scopes)) for key in http.api_keys]
     gate = Gate(
-        make_api(context, docs=settings.http_docs, client=http.client, version=VERSION),
+        make_api(context, docs=settings.http_docs, client=http.client, version=VERSION, metrics=_METRICS[http.metrics]),
         Callers(authenticator, revocations, keys, metrics),
         GateOptions(
             open_paths=_open_paths(settings),
@@ -102,7 +108,8 @@ def _open_paths(settings: Settings) -> frozenset[str]:
     """Return what is answered without a credential."""
     docs = DOCS_PATHS if settings.http_docs else frozenset()
     client = CLIENT_PATHS if settings.http.client else frozenset()
-    return frozenset({HEALTH_PATH}) | docs | client
+    metrics = {METRICS_PATH} if settings.http.metrics == "open" else frozenset()
+    return frozenset({HEALTH_PATH}) | docs | client | metrics
 
 
 def http_socket(settings: Settings) -> socket.socket:

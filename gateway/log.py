@@ -16,11 +16,13 @@ here wants costs no more than its place in the ring. A replay is one bisect and 
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
 from gateway.entry import Entry, EntryId, footprint, split_id
+from gateway.filters import Sieve
+from gateway.outcomes import COLLAPSED, EXPIRED, LOW, Outcomes
 from publisher.cursor import Cursor
 
 Chain = list[int]
@@ -114,12 +116,16 @@ class Log:
         head: Sequence number of the newest entry; 0 while there is none.
         base: Sequence number of the oldest entry in memory; `head + 1` while there is none.
         partitions: One state per stream.
+        outcomes: What became of the entries.
+        sieve: Judges them by filters.
     """
 
     def __init__(self, *, partitions: int, retention_ms: int, max_entries: int, max_bytes: int) -> None:
         self.head = 0
         self.base = 1
         self.partitions = [Partition() for _ in range(partitions)]
+        self.outcomes = Outcomes()
+        self.sieve = Sieve()
         self._retention_ms = retention_ms
         self._max_entries = max_entries
         self._max_bytes = max_bytes
@@ -150,14 +156,17 @@ class Log:
             return
         seq = self.head
         data_bytes = addresses = 0
+        partition = self.partitions[entries[0].partition]
         for entry in entries:
             seq += 1
             entry.seq = seq
             data_bytes += len(entry.data)
             addresses += len(entry.to)
-            if entry.options is not None and entry.options.kept:
-                self._optional.add(seq)
-        partition = self.partitions[entries[0].partition]
+            if entry.options is not None:
+                if entry.options.kept:
+                    self._optional.add(seq)
+                if entry.options.receipt:
+                    self.outcomes.receipts.begin(entry, partition.epoch)
         partition.append(self.head + 1, seq)
         partition.last = entries[-1].position
         self._entries.extend(entries)
@@ -271,16 +280,24 @@ class Log:
                     index[address] = [entry.seq]
         segment.until = last
 
-    def admissible(self, seqs: Iterable[int], addresses: dict[str, int], now_ms: int, *, lagging: bool) -> list[Entry]:
+    def admissible(
+        self,
+        seqs: Iterable[int],
+        addresses: Mapping[str, int],
+        now_ms: int,
+        *,
+        lagging: bool,
+        wants: Callable[[Entry], bool] | None = None,
+    ) -> list[Entry]:
         """
         Return the entries of `seqs` in order, without those that this receiver must not or need not see.
 
-        Dropped: excluded ones, expired ones, and `low` ones while `lagging`.
+        Dropped: excluded ones, expired ones, `low` ones while `lagging`, and those that it does not want.
         """
         optional = self._optional
         offset = self._offset
         entries = self._entries
-        if not optional:
+        if not optional and wants is None:
             return [entries[seq - offset] for seq in seqs]
         admitted = []
         for seq in seqs:
@@ -290,10 +307,29 @@ class Log:
                 assert options is not None  # noqa: S101 - that is what `_optional` means
                 if (lagging and options.low) or options.expired(now_ms) or entry.excludes(addresses):
                     continue
-            admitted.append(entry)
+            if wants is None or wants(entry):
+                admitted.append(entry)
         return admitted
 
-    def collapsed(self, seqs: list[int], addresses: dict[str, int], now_ms: int) -> list[int]:
+    def refusal(self, seq: int, addresses: Mapping[str, int], now_ms: int, *, lagging: bool) -> str | None:
+        """Return why `admissible` drops an entry although it is for the holder of `addresses`; None: it is not."""
+        entry = self.entry(seq)
+        options = entry.options
+        if options is None or entry.excludes(addresses):
+            return None
+        if options.expired(now_ms):
+            return EXPIRED
+        if lagging and options.low:
+            return LOW
+        return COLLAPSED if options.collapse is not None else None
+
+    def collapsed(
+        self,
+        seqs: list[int],
+        addresses: Mapping[str, int],
+        now_ms: int,
+        wants: Callable[[Entry], bool] | None = None,
+    ) -> list[int]:
         """Return `seqs` with only the newest admissible entry of each collapse key; the list itself if it has none."""
         if not self._optional or self._optional.isdisjoint(seqs):
             return seqs
@@ -302,7 +338,9 @@ class Log:
         for seq in reversed(seqs):
             options = self.entry(seq).options
             if options is not None and options.collapse is not None:
-                if options.collapse in newest or not self.admissible((seq,), addresses, now_ms, lagging=False):
+                if options.collapse in newest or not self.admissible(
+                    (seq,), addresses, now_ms, lagging=False, wants=wants
+                ):
                     continue
                 newest.add(options.collapse)
             kept.append(seq)

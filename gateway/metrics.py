@@ -10,6 +10,8 @@ from collections import Counter
 from dataclasses import dataclass, field, fields
 from typing import Any
 
+from gateway.outcomes import MAX_NAMES, OTHER
+
 
 @dataclass(slots=True)
 class Metrics:
@@ -29,9 +31,13 @@ class Metrics:
         backfills: Clients that resumed with a read from Redis.
         resyncs: Clients that were told of a gap, by reason.
         stalled: Sockets aborted because they took nothing.
-        redis_errors: Failed reads of the log, by kind.
+        slow: How often a socket took less than there was for it.
+        aborted: Sockets cut off without a goodbye, by reason.
+        rate_limited: What came faster than it may, by what it was.
+        redis_errors: Failed reads of the log and of the work on inboxes, and failed publishes, by kind.
         http_requests: Requests to the HTTP API, by the status of their answer.
         http_published: Events that came in by it.
+        accepted: The same by event name, as far as there is room for names.
         notifications: Notifications that this instance wrote into inboxes, one for each user.
         handler_failures: Calls of plug-in handlers that raised something or took too long.
     """
@@ -48,11 +54,20 @@ class Metrics:
     backfills: int = 0
     resyncs: Counter[str] = field(default_factory=Counter)
     stalled: int = 0
+    slow: int = 0
+    aborted: Counter[str] = field(default_factory=Counter)
+    rate_limited: Counter[str] = field(default_factory=Counter)
     redis_errors: Counter[str] = field(default_factory=Counter)
     http_requests: Counter[int] = field(default_factory=Counter)
     http_published: int = 0
     notifications: int = 0
     handler_failures: int = 0
+    accepted: Counter[str] = field(default_factory=Counter)
+
+    def count_accepted(self, event: str, count: int = 1) -> None:
+        """Count events that came in by the HTTP API."""
+        self.http_published += count
+        self.accepted[event if event in self.accepted or len(self.accepted) < MAX_NAMES else OTHER.decode()] += count
 
     def counts(self) -> dict[str, int | dict[Any, int]]:
         """Return all of them by name."""

@@ -18,6 +18,7 @@ import structlog
 from gateway.close_codes import CloseCode
 from gateway.errors import CommandError
 from gateway.handlers import Refuse, SessionClosed
+from gateway.joining import join
 from gateway.session import State
 from gateway.wire import v1
 from publisher.address import is_address
@@ -156,7 +157,7 @@ class PluginSession:
                 self._addresses.append(address)
             return
         try:
-            self._connection.join(address, None)
+            join(self._services, self._connection, address)
         except CommandError as error:
             raise Refuse(error.message, code=error.code) from None
 

@@ -48,9 +48,13 @@ class Projector:
 
     Args:
         keeps: Whether notifications are kept; without it they are pushed only, and the work is cleared away.
+
+    Attributes:
+        backlog: How many notifications waited to be written, by whomever, a few seconds ago.
     """
 
     def __init__(self, stream: WorkStream, partition: int, metrics: Metrics, *, keeps: bool = True) -> None:
+        self.backlog = 0
         self._stream = stream
         self._partition = partition
         self._metrics = metrics
@@ -91,6 +95,7 @@ class Projector:
         while raw := await self._stream.claim(int(CLAIM_IDLE_S * 1000), _READ_COUNT):
             _log.info("inbox_work_claimed", partition=self._partition, count=len(raw))
             await self._do(raw)
+        self.backlog = await self._stream.backlog()
         now = time.monotonic()
         # Jittered, so that instances do not all look at once.
         self._claim_at = now + _CLAIM_EVERY_S * random.uniform(0.7, 1.3)

@@ -23,6 +23,7 @@ from gateway.store.answers import answers_from, give_answer
 from gateway.store.connection import REDIS_ERRORS
 from publisher import Publisher, make_event
 from publisher.event import KIND_CONTROL
+from publisher.keys import partition_of
 
 _log = structlog.get_logger()
 
@@ -47,6 +48,14 @@ class Answers:
 
     given: Mapping[str, Facts]
     silent: tuple[str, ...]
+
+
+def address_in(partition: int, partitions: int) -> str:
+    """Return an address of a partition, for an order that all instances are to read there. Nobody can have it."""
+    number = 0
+    while partition_of(f"topic:order-{number}", partitions) != partition:
+        number += 1
+    return f"topic:order-{number}"
 
 
 class Respondent:

@@ -141,8 +141,9 @@ class Server:
         self._sweeper = self.loop.call_later(_SWEEP_S, self._sweep)
         for connection in [c for c in self.services.connections if now >= c.due_at]:
             connection.tick(now)
-        for waiting in (self.handshaking, self.closing):
+        for reason, waiting in (("handshake", self.handshaking), ("closing", self.closing)):
             for protocol in [protocol for protocol, until in waiting.items() if now >= until]:
+                self.services.metrics.aborted[reason] += 1
                 protocol.abort()
 
 

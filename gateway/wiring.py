@@ -21,6 +21,7 @@ from gateway.addresses import Networks
 from gateway.admission import AddressLimits, Admission
 from gateway.auth import Authenticator, Jwks, Key, hmac_key, public_key, public_key_file
 from gateway.backfill import Backfill
+from gateway.canary import Canary
 from gateway.chat import Chat
 from gateway.clients import Census
 from gateway.commands import command_table
@@ -43,6 +44,7 @@ from gateway.projector import BLOCK_S, Projector
 from gateway.questions import Respondent
 from gateway.recalls import MESSAGE_RECALLED, Recalls
 from gateway.recovery import Recovery
+from gateway.reports import Reports
 from gateway.revocations import Revocations
 from gateway.server import ServerOptions
 from gateway.services import ConnectionLimits, Services, Tasks
@@ -56,7 +58,7 @@ from gateway.store.stream import StreamReader
 from gateway.tls import Certificate
 from gateway.wire.v1 import DeflateWire, TextWire
 from publisher import Publisher
-from publisher.event import ACCESS, CLIENT_STATISTICS, CLIENTS, EXPLAIN, MEMBERS
+from publisher.event import ACCESS, CANARY, CLIENT_STATISTICS, CLIENTS, EXPLAIN, MEMBERS
 from publisher.notification import UNREAD_COUNT
 from publisher.templates import Templates
 
@@ -72,8 +74,10 @@ class Parts:
     services: Services
     consumers: list[Consumer]
     text_wire: TextWire
+    reports: Reports
     rules: AddressRules
     presence: PresenceService | None
+    canary: Canary
 
 
 def build(settings: Settings, redis: Redis) -> Parts:
@@ -130,8 +134,11 @@ def build(settings: Settings, redis: Redis) -> Parts:
     orders.add(ACCESS, access.obey)
     recovery = Recovery(services, redis, also=access.after_gap)
     consumers = _consumers(settings, redis, services, recovery, on_poison)
+    reports = Reports(redis, log.outcomes.receipts, settings.instance_id, retention_s=settings.log.retention_s)
     text_wire = TextWire(lambda number: log.partitions[number].epoch, on_poison)
-    return Parts(services, consumers, text_wire, rules, _presence(settings, redis, tracker))
+    canary = _canary(settings, services)
+    orders.add(CANARY, canary.obey)
+    return Parts(services, consumers, text_wire, reports, rules, _presence(settings, redis, tracker), canary)
 
 
 def _add_questions(services: Services, orders: Orders, respondent: Respondent) -> None:
@@ -140,6 +147,17 @@ def _add_questions(services: Services, orders: Orders, respondent: Respondent) -
     orders.add(EXPLAIN, respondent.order(Explainer(services).answer))
     orders.add(CLIENTS, respondent.order(census.clients))
     orders.add(CLIENT_STATISTICS, respondent.order(census.statistics))
+
+
+def _canary(settings: Settings, services: Services) -> Canary:
+    return Canary(
+        services.publisher,
+        services.metrics,
+        settings.instance_id,
+        partitions=settings.log.partitions,
+        interval_s=settings.ready.canary_interval_s,
+        timeout_s=settings.ready.canary_timeout_s,
+    )
 
 
 def _consumers(
@@ -169,7 +187,7 @@ def _consumers(
 def server_options(settings: Settings, parts: Parts, unready: Callable[[], list[str]]) -> ServerOptions:
     """Return what the server is told."""
     return ServerOptions(
-        max_connections=settings.limits.connections or room_for_files(),
+        max_connections=most_connections(settings),
         origins=frozenset(origin.lower() for origin in settings.listen.origins),
         text_wire=parts.text_wire,
         deflate_wire=DeflateWire(parts.text_wire) if settings.compression.enabled else None,
@@ -194,6 +212,11 @@ def address_rules(settings: Settings) -> AddressRules:
 def trusted_proxies(settings: Settings) -> Networks[bool]:
     """Return the proxies whose word is taken."""
     return Networks((network, True) for network in settings.listen.trusted_proxies)
+
+
+def most_connections(settings: Settings) -> int:
+    """Return beyond how many sockets handshakes are refused."""
+    return settings.limits.connections or room_for_files()
 
 
 def room_for_files() -> int:

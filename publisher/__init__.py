@@ -17,6 +17,7 @@ from publisher.event import Event, EventOptions, EventSpec, make_event
 from publisher.location import redis_url
 from publisher.membership import Changed, Members
 from publisher.notification import Notifications, make_notifications
+from publisher.receipt import Receipt, Target
 
 __all__ = [
     "Changed",
@@ -31,6 +32,8 @@ __all__ = [
     "PublishUnavailable",
     "PublishUnknown",
     "Publisher",
+    "Receipt",
+    "Target",
     "is_address",
     "is_name",
     "is_tenant",

@@ -51,6 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 expires_in=options.expires_in,
                 priority=options.priority,
                 collapse=options.collapse,
+                receipt=options.receipt,
             )
     except PublishError as error:
         print(f"publisher: {error}", file=sys.stderr)
@@ -77,6 +78,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--expires-in", type=float, metavar="SECONDS", help="nobody receives it after that")
     parser.add_argument("--priority", choices=("normal", "low"), default="normal")
     parser.add_argument("--collapse", metavar="KEY", help="a lagging client receives only the newest of a key")
+    parser.add_argument("--receipt", action="store_true", help="let the gateways note what becomes of it")
     parser.add_argument("--exclude", metavar="ADDRESS[,ADDRESS…]", help="who does not receive it")
     parser.add_argument("--partitions", type=int, default=1, help="how many the gateways are configured with")
     parser.add_argument(

@@ -21,7 +21,7 @@ from publisher.address import DEFAULT_TENANT
 from publisher.command import Command, CommandBuilder
 from publisher.control import CLOSE_KICKED, WEEK_S, make_kick, make_revocation
 from publisher.delivery import ids_of
-from publisher.errors import PublishError
+from publisher.errors import PublishError, PublishUnavailable, PublishUnknown
 from publisher.event import (
     KIND_EVENT,
     MAX_EVENT_BYTES,
@@ -35,8 +35,9 @@ from publisher.failure import REDIS_ERRORS, describe
 from publisher.groups import Groups
 from publisher.lane import Lane
 from publisher.link import open_link
-from publisher.notification import NotificationOptions, Notifications, make_notifications
+from publisher.notification import NotificationOptions, Notifications, from_template, make_notifications
 from publisher.options import Options
+from publisher.receipt import Receipt, query, receipt_of
 from publisher.templates import NO_DATA, Params, TemplateBook, filled, is_templated, said
 
 
@@ -138,15 +139,11 @@ class Publisher:
         Args:
             event: What happened; becomes the frame's `type`.
             data: Anything JSON can hold, at most 64 levels deep.
-            to: Address or addresses that receive it: `all`, `user:…`, `client:…`, `group:…`, `tag:…`,
-            `topic:…`. options: `exclude`, `tenant`, `key`, `message_id`, `expires_in`, `priority`,
-            `collapse` and `history`, as
-            `topic:…`.
+            to: Address or addresses that receive it: `all`, `user:…`, `client:…`, `group:…`, `tag:…`, `topic:…`.
             template: The name of a template that data comes from, and the event's name where none is given.
             params: Its parameters, which JSON can hold.
-            options: `exclude`, `tenant`, `key`, `message_id`, `expires_in`, `priority` and
-            `collapse`, as
-                `make_event` explains them. What is published again under the same `key`, tenant and first
+            options: `exclude`, `tenant`, `key`, `message_id`, `expires_in`, `priority`, `collapse`, `history` and
+                `receipt`, as `make_event` explains them. What is published again under the same `key`, tenant and first
                 address within `key_ttl_s` is not stored again: the first id is returned.
 
         Raises:
@@ -205,10 +202,31 @@ class Publisher:
         return ids_of(await self._send_all(commands))
 
     @overload
-    async def notify(self, to: str, **notification: Unpack[NotificationOptions]) -> str: ...
+    async def notify(
+        self,
+        to: str,
+        *,
+        template: str | None = None,
+        params: Params | None = None,
+        **notification: Unpack[NotificationOptions],
+    ) -> str: ...
     @overload
-    async def notify(self, to: Iterable[str], **notification: Unpack[NotificationOptions]) -> str | list[str]: ...
-    async def notify(self, to: str | Iterable[str], **notification: Unpack[NotificationOptions]) -> str | list[str]:
+    async def notify(
+        self,
+        to: Iterable[str],
+        *,
+        template: str | None = None,
+        params: Params | None = None,
+        **notification: Unpack[NotificationOptions],
+    ) -> str | list[str]: ...
+    async def notify(
+        self,
+        to: str | Iterable[str],
+        *,
+        template: str | None = None,
+        params: Params | None = None,
+        **notification: Unpack[NotificationOptions],
+    ) -> str | list[str]:
         """
         Store a notification in the inboxes of one user or of many, and push it to those who are there.
 
@@ -217,6 +235,7 @@ class Publisher:
 
         Args:
             to: A user's id, or several.
+            template, params: A message template of the gateways', which says what is not given here.
             notification: `title`, `content`, `type`, `level`, `priority`, `link`, `icon`, `data`, `tenant`, `key` and
                 `expires_in`, as `make_notifications` explains them. A call that is repeated under the same `key`
                 within `key_ttl_s` stores nothing again and returns the first ids.
@@ -224,6 +243,8 @@ class Publisher:
         Raises:
             PublishError: As `publish` does; for several users also `PublishIncomplete`, with a result for each.
         """
+        if template is not None:
+            notification = from_template(await self.render(template, params), notification)
         return await self.notify_prepared(self.prepare_notification(to, **notification))
 
     def prepare_notification(
@@ -289,6 +310,23 @@ class Publisher:
 
     async def _filled(self, spec: Mapping[str, Any]) -> Mapping[str, Any]:
         return filled(spec, await self.render(spec["template"], spec.get("params")))
+
+    async def receipt(self, event_id: str) -> Receipt | None:
+        """
+        Return what became of an event that was published with `receipt=True`; None where nothing is known of it.
+
+        Known for as long as the log is kept. The numbers grow until the receipt is `complete`, and after that with
+        clients that come back or acknowledge.
+
+        Raises:
+            PublishError: This is no event's id.
+            PublishUnavailable: Redis does not answer.
+        """
+        try:
+            text = await self._send(query(event_id, self._options.partitions))
+        except (PublishUnavailable, PublishUnknown):  # which speak of an event that would be stored
+            raise PublishUnavailable("Redis does not answer now: ask again") from None
+        return receipt_of(event_id, text)
 
     async def access(self, action: AccessAction, network: str, *, lasts_s: float = WEEK_S) -> str:
         """

@@ -36,6 +36,7 @@ F_COLLAPSE: Final = b"c"  # collapse key
 # In a history only, where entries outlive the log that they came from.
 F_EPOCH: Final = b"ep"  # of the log
 F_ID: Final = b"i"  # in the log, where it is not the history entry's own
+F_RECEIPT: Final = b"r"  # `1` where the publisher wants a receipt, or absent
 
 REQUIRED: Final = (F_VERSION, F_TENANT, F_TO, F_EVENT, F_MESSAGE_ID, F_DATA)
 
@@ -55,10 +56,12 @@ CLIENTS: Final = "clients"
 CLIENT_STATISTICS: Final = "client_statistics"
 ACCESS: Final = "access"
 MEMBERS: Final = "members"
+CANARY: Final = "canary"
 
 MAX_EVENT_BYTES: Final = 256 * 1024
 MAX_NAME_LENGTH: Final = 128
 MAX_KEY_LENGTH: Final = 256
+MAX_RECEIPT_ADDRESSES: Final = 1_000
 
 Priority = Literal["normal", "low"]
 
@@ -74,6 +77,7 @@ class EventOptions(TypedDict, total=False):
     priority: Priority
     collapse: str | None
     history: bool
+    receipt: bool
 
 
 class EventSpec(EventOptions, total=False):
@@ -113,6 +117,11 @@ class Event:
     recalls: tuple[str, str] | None = None
     repeatable: bool = False
 
+    @property
+    def name(self) -> str:
+        """What happened."""
+        return self.fields[7].decode()
+
 
 def make_event(
     event: str,
@@ -127,6 +136,7 @@ def make_event(
     priority: Priority = "normal",
     collapse: str | None = None,
     history: bool = False,
+    receipt: bool = False,
     kind: bytes = KIND_EVENT,
     max_event_bytes: int = MAX_EVENT_BYTES,
 ) -> Event:
@@ -145,6 +155,8 @@ def make_event(
         priority: `low` events are the first that a lagging socket goes without.
         collapse: A lagging or returning socket receives only the newest event of a collapse key.
         history: Keep it in the history of the group it is for, which gateways then show.
+        receipt: Let the gateways note what becomes of it, per address, for `Publisher.receipt`; for up to 1,000
+            addresses.
         kind: One of the `KIND_` constants.
         max_event_bytes: Refuse an entry whose fields are larger together.
 
@@ -181,6 +193,8 @@ def make_event(
         fields += (F_COLLAPSE, collapse.encode())
     if history is not False:
         _check_history(history, addresses, excluded, kind, expires_in)
+    if receipt:
+        fields += (F_RECEIPT, _receipt_mark(receipt, addresses))
     size = sum(map(len, fields))
     if size > max_event_bytes:
         raise PublishError(
@@ -237,6 +251,16 @@ def _check_history(
         raise PublishError("whoever is excluded would read it in the history: exclude a 'client:<id>', or keep none")
     if kind != KIND_EVENT or expires_in is not None:
         raise PublishError("an event that expires is not kept: leave out either history or expires_in")
+
+
+def _receipt_mark(receipt: bool, addresses: tuple[str, ...]) -> bytes:
+    if receipt is not True:
+        raise PublishError(f"receipt is {receipt!r:.40}: use True or False")
+    if len(addresses) > MAX_RECEIPT_ADDRESSES:
+        raise PublishError(
+            f"a receipt is for at most {MAX_RECEIPT_ADDRESSES} addresses: this event has {len(addresses)}"
+        )
+    return b"1"
 
 
 def _check_text(what: str, text: object, longest: int) -> None:

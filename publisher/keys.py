@@ -15,6 +15,7 @@ PREFIX = "tg:"
 INBOX_PREFIX = f"{PREFIX}inbox:"
 INBOX_ORDER = "order"
 INBOX_UNREAD = "unread"
+GROUP_PREFIX = "gw:"  # of the gateways' consumer groups: behind it stands the instance's id
 
 
 def stream(partition: int) -> str:
@@ -80,6 +81,11 @@ def inbox_owner(key: str) -> tuple[str, str]:
 def templates() -> str:
     """Hash: the gateways' message templates, as JSON in the field `json`; expires unless a gateway renews it."""
     return f"{PREFIX}templates"
+
+
+def receipt(partition: int, event_id: str) -> str:
+    """Hash: what the instances report of one event that asked for a receipt; expires."""
+    return f"{stream(partition)}:receipt:{event_id}"
 
 
 def access_rules(partition: int) -> str:

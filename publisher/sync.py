@@ -21,7 +21,7 @@ from publisher.blocking_link import open_link
 from publisher.command import Command, CommandBuilder
 from publisher.control import CLOSE_KICKED, WEEK_S, make_kick, make_revocation
 from publisher.delivery import Request, delivery, ids_of
-from publisher.errors import PublishError
+from publisher.errors import PublishError, PublishUnavailable, PublishUnknown
 from publisher.event import (
     KIND_EVENT,
     MAX_EVENT_BYTES,
@@ -33,8 +33,9 @@ from publisher.event import (
 )
 from publisher.failure import REDIS_ERRORS, describe
 from publisher.groups import BlockingGroups
-from publisher.notification import NotificationOptions, make_notifications
+from publisher.notification import NotificationOptions, from_template, make_notifications
 from publisher.options import MAX_BATCH, Options
+from publisher.receipt import Receipt, query, receipt_of
 from publisher.templates import NO_DATA, Params, TemplateBook, filled, is_templated, said
 
 
@@ -132,11 +133,34 @@ class Publisher:
         return ids_of(self._send_all(commands))
 
     @overload
-    def notify(self, to: str, **notification: Unpack[NotificationOptions]) -> str: ...
+    def notify(
+        self,
+        to: str,
+        *,
+        template: str | None = None,
+        params: Params | None = None,
+        **notification: Unpack[NotificationOptions],
+    ) -> str: ...
     @overload
-    def notify(self, to: Iterable[str], **notification: Unpack[NotificationOptions]) -> str | list[str]: ...
-    def notify(self, to: str | Iterable[str], **notification: Unpack[NotificationOptions]) -> str | list[str]:
+    def notify(
+        self,
+        to: Iterable[str],
+        *,
+        template: str | None = None,
+        params: Params | None = None,
+        **notification: Unpack[NotificationOptions],
+    ) -> str | list[str]: ...
+    def notify(
+        self,
+        to: str | Iterable[str],
+        *,
+        template: str | None = None,
+        params: Params | None = None,
+        **notification: Unpack[NotificationOptions],
+    ) -> str | list[str]:
         """Store a notification in users' inboxes, and push it. See `publisher.Publisher.notify`."""
+        if template is not None:
+            notification = from_template(self.render(template, params), notification)
         options = self._options
         limits = {"partitions": options.partitions, "max_event_bytes": options.max_event_bytes}
         made = make_notifications(to, **notification, **limits)
@@ -169,6 +193,14 @@ class Publisher:
 
     def _filled(self, spec: Mapping[str, Any]) -> Mapping[str, Any]:
         return filled(spec, self.render(spec["template"], spec.get("params")))
+
+    def receipt(self, event_id: str) -> Receipt | None:
+        """Return what became of an event with a receipt, or None. See `publisher.Publisher.receipt`."""
+        try:
+            text = self._send(query(event_id, self._options.partitions))
+        except (PublishUnavailable, PublishUnknown):  # which speak of an event that would be stored
+            raise PublishUnavailable("Redis does not answer now: ask again") from None
+        return receipt_of(event_id, text)
 
     def access(self, action: AccessAction, network: str, *, lasts_s: float = WEEK_S) -> str:
         """

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from gateway.commands import chat, history, membership, presence, reading, recall, session
+from gateway.commands import chat, history, membership, presence, reading, recall, receipts, session
 from gateway.services import CommandFunction, Services
 
 
@@ -24,5 +24,6 @@ def command_table(services: Services) -> Mapping[str, CommandFunction]:
         history.commands,
         reading.commands,
         presence.commands,
+        receipts.commands,
     )
     return {name: function for family in families for name, function in family(services).items()}

@@ -9,7 +9,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from gateway.errors import CommandError
+from gateway.filters import BadFilter, Filter, compiled
 from publisher.address import MAX_NAME_LENGTH, is_name
+from publisher.cursor import Cursor
 
 if TYPE_CHECKING:
     from gateway.connection import Connection
@@ -68,3 +70,21 @@ def check_joined(connection: Connection, group_id: str) -> None:
     """Refuse a connection that is not in a group."""
     if f"group:{group_id}" not in connection.addresses:
         raise CommandError(403, f"join the group {group_id!r:.80} first")
+
+
+def event_filter(data: Any, field: str) -> Filter | None:
+    """Return an optional filter; None where it lets everything pass."""
+    given = mapping(data).get(field)
+    try:
+        return compiled(given) if given is not None else None
+    except BadFilter as error:
+        raise CommandError(400, f"{field}: {error}") from None
+
+
+def event_id(data: Any, field: str) -> Cursor:
+    """Return the id of an event."""
+    given = cursor(data, field)
+    try:
+        return Cursor.parse(given or "")
+    except ValueError:
+        raise CommandError(400, f"{field}: use the `id` of an event") from None

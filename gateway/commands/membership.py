@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from gateway import joining
 from gateway.commands import arguments, rights
 from gateway.policy import Action
 from gateway.wire.v1 import Reply, ack
@@ -23,20 +24,21 @@ def commands(services: Services) -> Mapping[str, CommandFunction]:
     return {
         "join_group": _joining(services, "group", "group_id", Action.JOIN_GROUP),
         "leave_group": _leaving("group", "group_id"),
-        "subscribe": _joining(services, "topic", "topic", Action.SUBSCRIBE),
+        "subscribe": _joining(services, "topic", "topic", Action.SUBSCRIBE, filtered=True),
         "unsubscribe": _leaving("topic", "topic"),
         "add_tag": _joining(services, "tag", "tag", Action.ADD_TAG),
         "remove_tag": _leaving("tag", "tag"),
     }
 
 
-def _joining(services: Services, kind: str, field: str, action: Action) -> CommandFunction:
+def _joining(services: Services, kind: str, field: str, action: Action, *, filtered: bool = False) -> CommandFunction:
     def join(connection: Connection, _message_id: str | None, data: Any) -> Reply:
         name = arguments.name(data, field)
         since = arguments.cursor(data, "since")
+        wanted = arguments.event_filter(data, "filter") if filtered else None
         address = f"{kind}:{name}"
         member_since = rights.check(services, connection, action, name, f"{action.value} {name!r:.80}")
-        return connection.join(address, since, member_since=member_since)
+        return joining.join(services, connection, address, since=since, wanted=wanted, member_since=member_since)
 
     return join
 

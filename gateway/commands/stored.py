@@ -30,6 +30,7 @@ def stored(services: Services, event: Event, *, with_id: bool = True) -> asyncio
         if published.cancelled():
             reply.set_exception(CommandError(503, "the gateway is going away", retry_after_ms=RETRY_AFTER_MS))
         elif (error := published.exception()) is not None:
+            services.metrics.redis_errors[type(error).__name__] += 1
             reply.set_exception(_refusal(error))
         else:
             reply.set_result(ack(id=published.result()) if with_id else ack())
@@ -37,6 +38,7 @@ def stored(services: Services, event: Event, *, with_id: bool = True) -> asyncio
     try:
         services.publisher.submit(event).add_done_callback(done)
     except PublishError as error:
+        services.metrics.redis_errors[type(error).__name__] += 1
         raise _refusal(error) from None
     return reply
 

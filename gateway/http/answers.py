@@ -70,6 +70,10 @@ class Cluster(BaseModel):
 
     connections: int = Field(description="Of all instances.")
     instances: list[dict[str, Any]]
+    statistics: dict[str, Any] = Field(
+        description="What became of pushes, on all instances: `accepted` by the HTTP API, `delivered` to sockets, "
+        "`acked` by clients, `dropped` by reason, and `by_event` name."
+    )
 
 
 class Stats(BaseModel):

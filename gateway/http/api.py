@@ -19,6 +19,7 @@ from gateway.http import (
     operation_routes,
     presence_routes,
     push_routes,
+    receipt_routes,
     user_routes,
 )
 from gateway.http.answers import ProblemJson
@@ -34,6 +35,7 @@ _ROUTERS: Final[tuple[APIRouter, ...]] = (
     user_routes.router,
     group_routes.router,
     history_routes.router,
+    receipt_routes.router,
     access_routes.router,
     presence_routes.router,
     operation_routes.router,
@@ -51,8 +53,13 @@ What fails is answered with problem JSON (RFC 9457).
 """
 
 
-def make_api(context: Context, *, docs: bool, client: bool, version: str) -> ASGIApp:
-    """Return the API, without its gate."""
+def make_api(context: Context, *, docs: bool, client: bool, version: str, metrics: APIRouter | None = None) -> ASGIApp:
+    """
+    Return the API, without its gate.
+
+    Args:
+        metrics: The route of the metrics, if there is to be one.
+    """
     app = FastAPI(
         title="Tidegate",
         version=version,
@@ -73,7 +80,7 @@ def make_api(context: Context, *, docs: bool, client: bool, version: str) -> ASG
     )
     app.state.context = context
     add_handlers(app)
-    for router in _ROUTERS:
+    for router in (*_ROUTERS, *([metrics] if metrics is not None else [])):
         app.include_router(router)
     if client:
         javascript_routes.add_client(app)

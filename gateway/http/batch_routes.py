@@ -36,7 +36,9 @@ async def push_batch(body: Batch, push: ToPush, context: InContext) -> BatchAcce
     results = [_result(item if isinstance(item, Problem) else next(rest)) for item in made]
     _raise_if_down(outcomes, results)
     stored = sum(result.id is not None for result in results)
-    context.metrics.http_published += stored
+    for item, result in zip(made, results, strict=True):
+        if isinstance(item, Event) and result.id is not None:
+            context.metrics.count_accepted(item.name)
     return BatchAccepted(stored=stored, failed=len(results) - stored, results=results)
 
 

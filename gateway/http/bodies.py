@@ -96,9 +96,13 @@ class Message(Body):
         None, description="A lagging or returning socket gets only the newest event of a collapse key."
     )
 
+    receipt: StrictBool = Field(
+        False, description="Note what becomes of it, address by address: see `/api/v1/receipts`. Up to 1,000 addresses."
+    )
+
     def options(self) -> dict[str, Any]:
         """See `Body`."""
-        names = ("exclude", "message_id", "expires_in", "priority", "collapse")
+        names = ("exclude", "message_id", "expires_in", "priority", "collapse", "receipt")
         return {name: getattr(self, name) for name in names}
 
 

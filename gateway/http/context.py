@@ -42,6 +42,7 @@ class Context:
         timeout_s: Longest wait for Redis.
         inbox: The inboxes; None where notifications are not kept.
         online: Knows who is online; None where that is off.
+        metrics_text: Returns what Prometheus reads, and its media type.
     """
 
     publisher: Publisher
@@ -56,6 +57,7 @@ class Context:
     asks: Callable[[str, Mapping[str, Any], str, Iterable[str] | None], Awaitable[Answers]]
     rules: Callable[[], Awaitable[Sequence[AddressRule]]]
     timeout_s: float
+    metrics_text: Callable[[], tuple[bytes, str]]
     inbox: Inbox | None = None
     online: Online | None = None
 

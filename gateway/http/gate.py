@@ -107,6 +107,7 @@ class Gate:
         caller = await self._callers.identify(headers)
         wait_s = self._rates.take(caller, time.monotonic())
         if wait_s:
+            self._metrics.rate_limited["http"] += 1
             retry = {"Retry-After": str(math.ceil(wait_s))}
             raise Problem(429, "too many requests of this caller", headers=retry)
         scope["state"]["caller"] = caller

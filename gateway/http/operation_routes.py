@@ -12,6 +12,7 @@ from gateway.http.callers import Pushing
 from gateway.http.context import InContext
 from gateway.http.presence_routes import asked
 from gateway.http.problems import later
+from gateway.statistics import summed, unpacked
 from publisher.failure import REDIS_ERRORS
 
 HEALTH_PATH: Final = "/health"
@@ -49,11 +50,17 @@ async def stats(_caller: Pushing, context: InContext) -> Stats:
     online = await asked(context, context.online.count()) if context.online is not None else None
     instances = [_instance(name, leases[name]) for name in sorted(leases)]
     connections = sum(instance.get("connections", 0) for instance in instances)
-    cluster = Cluster(connections=connections, instances=instances)
-    return Stats(online_users=online, instance=dict(context.facts()), cluster=cluster)
+    mine = dict(context.facts())
+    stated = [each["statistics"] for each in instances if "statistics" in each and each["id"] != mine.get("id")]
+    total = dict(summed([mine["statistics"], *stated]))  # its own are of now, and an API alone has no lease
+    cluster = Cluster(connections=connections, instances=instances, statistics=total)
+    return Stats(online_users=online, instance=mine, cluster=cluster)
 
 
 def _instance(name: str, facts: Mapping[str, str]) -> dict[str, Any]:
     """Return what a lease says; its token is the instance's own."""
     stated: dict[str, Any] = {key: value for key, value in facts.items() if key != "token"}
+    statistics = unpacked(stated.pop("statistics", None))
+    if statistics is not None:
+        stated["statistics"] = statistics
     return {"id": name, **stated, **{key: int(facts[key]) for key in _COUNTS if facts.get(key, "").isdigit()}}

@@ -111,7 +111,7 @@ class Push:
             stored = await self._context.publisher.submit(event)
         except PublishError as error:
             raise refusal(error, self._key) from None
-        self._context.metrics.http_published += 1
+        self._context.metrics.count_accepted(event.name)
         return Accepted(id=stored)
 
     async def _store_parts(self, event: str, data: Any, targets: list[str], options: dict[str, Any]) -> Accepted:
@@ -127,7 +127,7 @@ class Push:
             ids = await self._context.publisher.publish_many(events)
         except PublishError as error:
             raise refusal(error, key) from None
-        self._context.metrics.http_published += len(ids)
+        self._context.metrics.count_accepted(event, len(ids))
         return Accepted(id=ids[0], ids=ids)
 
     def _make(self, event: str, data: Any, to: Sequence[str], **options: Any) -> Event:

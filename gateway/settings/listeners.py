@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field
 
 from gateway.settings.access import NetworkList
 from gateway.settings.section import Seconds, Section, TlsSection
@@ -61,6 +61,11 @@ def _distinct(keys: tuple[ApiKey, ...]) -> tuple[ApiKey, ...]:
     return keys
 
 
+def _off(value: Any) -> Any:
+    """Take YAML's word for false, which `off` is."""
+    return "off" if value is False else value
+
+
 class Http(TlsSection):
     """The HTTP API."""
 
@@ -77,6 +82,10 @@ class Http(TlsSection):
         (),
         description="Origins whose pages may call the HTTP API, for example `https://app.example.com`, besides the "
         "API's own host. `*` allows every page.",
+    )
+    metrics: Annotated[Literal["off", "credential", "open"], BeforeValidator(_off)] = Field(
+        "credential",
+        description="Serve `/metrics`: to nobody, to callers who may push, or to everybody; in dev mode to everybody.",
     )
     api_keys: Annotated[tuple[ApiKey, ...], AfterValidator(_distinct)] = Field(
         (), description="Keys of services, which may push to one tenant each. A JWT with the scope `push` may as well."

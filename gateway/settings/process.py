@@ -63,6 +63,9 @@ class Log(Section):
 class Shutdown(Section):
     """How SIGTERM is obeyed."""
 
+    notice_s: float = Field(
+        0.0, ge=0, description="How long `/ready` says no, and all else goes on, before clients are sent away."
+    )
     drain_s: float = Field(5.0, ge=0, description="Clients are sent away evenly over so many seconds.")
 
 

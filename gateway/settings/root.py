@@ -19,6 +19,7 @@ from gateway.settings.inbox import Inbox
 from gateway.settings.listeners import Compression, Http, Listen
 from gateway.settings.presence import Presence
 from gateway.settings.process import Instance, Log, Logging, Redis, Shutdown
+from gateway.settings.ready import Ready
 
 ENV_PREFIX: Final = "GATEWAY_"
 MIN_SECRET_BYTES: Final = 32
@@ -57,6 +58,7 @@ class Settings(BaseSettings):
     history: History = History()
     presence: Presence = Presence()
     compression: Compression = Compression()
+    ready: Ready = Ready()
     shutdown: Shutdown = Shutdown()
     logging: Logging = Logging()
     handlers: Handlers = Field((), description="Plug-in handlers, as `package.module:Class`, in the order of asking.")
@@ -126,7 +128,7 @@ class Settings(BaseSettings):
 _OPEN = {"allow": "anyone"}
 _DEV_DEFAULTS: dict[str, Any] = {
     "listen": {"host": "127.0.0.1", "origins": ["*"]},
-    "http": {"origins": ["*"]},
+    "http": {"origins": ["*"], "metrics": "open"},
     "history": {"groups": ["*"]},
     "policy": {
         action: [_OPEN]

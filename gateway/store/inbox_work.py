@@ -99,6 +99,11 @@ class WorkStream:
         reply = await self._redis.xautoclaim(self._stream, GROUP, self._consumer, idle_ms, "0-0", count)
         return list(reply[1])
 
+    async def backlog(self) -> int:
+        """Return how much work there is: what nobody has taken, and what is under way."""
+        count: int = await self._redis.xlen(self._stream)
+        return count
+
     async def prune(self, idle_ms: int) -> int:
         """Remove the names of instances that are gone; return how many."""
         removed: int = await run_script(self._redis, _PRUNE, [self._stream], GROUP, idle_ms)

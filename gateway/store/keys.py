@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from publisher.keys import (
+    GROUP_PREFIX,
     INBOX_PREFIX,
     PREFIX,
     access_rules,
@@ -15,6 +16,7 @@ from publisher.keys import (
     inbox_work,
     memberships,
     partition_of,
+    receipt,
     revocations,
     stream,
     templates,
@@ -41,12 +43,12 @@ __all__ = [
     "presence_instances",
     "presence_tenants",
     "presence_users",
+    "receipt",
     "revocations",
     "stream",
     "templates",
 ]
 
-GROUP_PREFIX = "gw:"
 INSTANCE_PREFIX = f"{PREFIX}instance:"
 
 

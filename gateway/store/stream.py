@@ -74,9 +74,10 @@ class StreamReader:
         async with asyncio.timeout(self._timeout_s + wait_s):
             return await self._channel.call(*command)
 
-    async def look(self) -> StreamState:
-        """Return the stream's state; make the log if there is none."""
-        epoch, last, added, length, first, newest = await self._run(_LOOK.sha, _LOOK.source)
+    async def look(self, after: EntryId | None = None) -> StreamState:
+        """Return the stream's state, as a reader sees it who has read up to `after`; make the log if there is none."""
+        read = () if after is None else (join_id(after),)
+        epoch, last, added, length, first, newest, behind_ms = await self._run(_LOOK.sha, _LOOK.source, *read)
         return StreamState(
             epoch=epoch.decode(),
             last=split_id(last),
@@ -84,10 +85,19 @@ class StreamReader:
             length=int(length),
             first=split_id(first) if first else None,
             newest=split_id(newest) if newest else None,
+            behind_ms=max(0, behind_ms),
         )
 
-    async def _run(self, sha: bytes, source: bytes) -> Any:
-        operands = (2, self._stream, self._epoch, new_epoch(), self._group, self._consumer)
+    async def _run(self, sha: bytes, source: bytes, *more: bytes) -> Any:
+        operands: tuple[str | bytes | int, ...] = (
+            2,
+            self._stream,
+            self._epoch,
+            new_epoch(),
+            self._group,
+            self._consumer,
+            *more,
+        )
         try:
             return await self._call("EVALSHA", sha, *operands)
         except NoScriptError:

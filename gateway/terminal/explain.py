@@ -17,7 +17,7 @@ from redis.asyncio import Redis
 
 from gateway.entry import EntryId, join_id
 from gateway.errors import ConfigError, GatewayError
-from gateway.questions import ask
+from gateway.questions import address_in, ask
 from gateway.settings import Settings
 from gateway.store import peek
 from gateway.store.leases import instances
@@ -29,7 +29,6 @@ from gateway.terminal.verdict import Answer, Question, Verdict, ended, judge
 from publisher import Publisher, PublishError, is_name, is_tenant
 from publisher.cursor import Cursor
 from publisher.event import EXPLAIN
-from publisher.keys import partition_of
 
 _WAIT_S: Final = 3.0
 _STREAM_ID: Final = re.compile(r"(\d{1,16})-(\d{1,20})", re.ASCII)
@@ -130,7 +129,7 @@ async def _ask(redis: Redis, settings: Settings, question: Question) -> list[Ans
     event = question.event
     entry = event.id.partition(".")[0]
     data = {"entry": entry, "partition": event.partition, "user": question.user_id}
-    address = _address_in(event.partition, settings.log.partitions)
+    address = address_in(event.partition, settings.log.partitions)
     publisher = Publisher(redis, partitions=settings.log.partitions, maxlen=settings.log.maxlen)
     try:
         answers = await ask(
@@ -145,14 +144,6 @@ async def _ask(redis: Redis, settings: Settings, question: Question) -> list[Ans
     finally:
         await publisher.aclose()
     return [answers.given[instance] for instance in sorted(answers.given)]
-
-
-def _address_in(partition: int, partitions: int) -> str:
-    """Return an address of a partition: there, the question comes after the event on every instance."""
-    number = 0
-    while partition_of(f"topic:explain-{number}", partitions) != partition:
-        number += 1
-    return f"topic:explain-{number}"
 
 
 def _as_json(question: Question, given: Sequence[Answer], verdict: Verdict) -> dict[str, Any]:

@@ -81,7 +81,7 @@ async def _lags(redis: Redis, partition: int) -> Mapping[str, int | None]:
 
 def _as_json(found: Found) -> dict[str, Any]:
     def one(name: str) -> dict[str, Any]:
-        facts = {key: value for key, value in found.live[name].items() if key != "token"}
+        facts = {key: value for key, value in found.live[name].items() if key not in {"token", "statistics"}}
         counts = {key: int(facts[key]) for key in _COUNTS if facts.get(key, "").isdigit()}
         return {"id": name, **facts, **counts, "lag": _lag(found, name)}
 

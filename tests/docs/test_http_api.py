@@ -126,7 +126,8 @@ def test_the_page_names_the_other_routes():
     text = (ROOT / PAGE).read_text()
     users = ("/users/42/kick", "/users/42/revoke", "/clients/", "/tokens/", "/message/clients")
     groups = ("/groups/{group_id}/members", "/groups/{group_id}/members/{user_id}", "/users/{user_id}/groups")
-    for path in (*users, *groups, "/health", "/ready", "/stats", "/history", "/api/v1/access"):
+    rest = ("/receipts/", "/health", "/ready", "/stats", "/metrics", "/history", "/api/v1/access")
+    for path in (*users, *groups, *rest):
         assert path in text
 
 

@@ -54,6 +54,7 @@ TEST_SETTINGS: dict[str, Any] = {
     "http__port": 0,
     "auth__secret": SECRET,
     "shutdown__drain_s": 0,
+    "ready__canary_interval_s": 0,  # the log holds what the test publishes, and nothing else
     **OPEN_POLICY,
 }
 

@@ -14,6 +14,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from gateway.entry import Entry
 from gateway.errors import PoisonEntry
 from gateway.fanout import Fanout
+from gateway.filters import compiled
 from gateway.hub import Hub
 from gateway.log import Log
 from gateway.subscriber import MAX_WRITE_BYTES, Hold, Subscriber, Wire
@@ -24,6 +25,8 @@ from tests.support.transport import Receiver, frames_in, inflated
 TENANTS = ["default", "acme"]
 ADDRESSES = ["all", "user:1", "group:a", "group:b", "tag:x"]
 SIZES = [0, 0, 300, 9_000, 40_000]
+REGIONS = [None, "eu", "us"]
+FILTERS: list[dict[str, Any] | None] = [None, {"region": "eu"}, {"region": ["us", "eu"]}, {"region": "us", "pad": ""}]
 
 
 @dataclass(frozen=True)
@@ -39,10 +42,19 @@ class Sent:
     collapse: str | None
     expires_at: int | None
     poison: bool
+    fields: dict[str, Any]
 
-    def is_for(self, held: dict[str, int]) -> bool:
-        return any(address in held and held[address] < self.seq for address in self.to) and not any(
-            address in held for address in self.exclude
+    def is_for(self, held: dict[str, int], filters: dict[str, dict[str, Any]]) -> bool:
+        return any(
+            address in held and held[address] < self.seq and self.passes(filters.get(address)) for address in self.to
+        ) and not any(address in held for address in self.exclude)
+
+    def passes(self, wanted: dict[str, Any] | None) -> bool:
+        if wanted is None:
+            return True
+        return not self.poison and all(
+            name in self.fields and self.fields[name] in (value if isinstance(value, list) else [value])
+            for name, value in wanted.items()
         )
 
 
@@ -52,6 +64,8 @@ class Expected:
 
     receiver: Receiver
     addresses: dict[str, int] = field(default_factory=dict)
+    filters: dict[str, dict[str, Any]] = field(default_factory=dict)
+    older: dict[int, str] = field(default_factory=dict)
     must: set[int] = field(default_factory=set)
     may: set[int] = field(default_factory=set)
     last: float = float("-inf")
@@ -71,14 +85,16 @@ EVENTS = st.lists(
             "expires_in": st.sampled_from([None, None, None, 0, 5]),
             "poison": st.sampled_from([False] * 5 + [True]),
             "size": st.sampled_from(SIZES),
+            "region": st.sampled_from(REGIONS),
             "leave": st.none() | st.none() | st.tuples(st.integers(0, 7), st.sampled_from(ADDRESSES)),
         }
     )
     # Most events are plain, so that runs come about.
     | st.builds(
-        lambda to, size: {"tenant": "default", "to": [to], "size": size},
+        lambda to, size, region: {"tenant": "default", "to": [to], "size": size, "region": region},
         st.sampled_from(ADDRESSES),
         st.sampled_from(SIZES),
+        st.sampled_from(REGIONS),
     ),
     min_size=1,
     max_size=8,
@@ -148,21 +164,50 @@ class Delivery(RuleBasedStateMachine):
             if after < event.seq <= since
             and event.tenant == one.receiver.tenant
             and address in event.to
-            and not any(one.addresses.get(a, event.seq) < event.seq for a in event.to if a != address)
+            and not any(
+                one.addresses.get(a, event.seq) < event.seq and event.passes(one.filters.get(a))
+                for a in event.to
+                if a != address
+            )
         ]
         self.join(who, address)
         one.receiver.replay(self.log, address, after, self.now_ms)
         one.last = float("-inf")
         one.addresses[address] = min(after, since)
-        self.expect(one, missed, everything=one.addresses, lagging=True)
+        self.expect(one, missed, everything=one.addresses, filters=one.filters, lagging=True)
         self.check(one)
+
+    @rule(who=WHO, address=st.sampled_from(ADDRESSES), wanted=st.sampled_from(FILTERS))
+    def subscribe(self, who: int, address: str, wanted: dict[str, Any] | None) -> None:
+        one = self.one(who)
+        self.join(who, address)
+        was = one.filters.get(address)
+        self.hub.refilter(one.receiver, address, None if wanted is None else compiled(wanted))
+        one.filters.pop(address, None)
+        if wanted is not None:
+            one.filters[address] = wanted
+        if was != wanted:  # which of the two judges what has not been written yet is decided when it is
+            self.unsettle(one)
+            waiting = [event for event in self.sent if event.tenant == one.receiver.tenant and address in event.to]
+            if one.receiver.lagging:
+                one.may |= {event.k for event in waiting} - one.got - one.must
+
+    def unsettle(self, one: Expected) -> None:
+        """Let what is not written yet be for it or not."""
+        gone = {k for k, address in one.older.items() if address not in one.addresses or address in one.filters}
+        one.may |= {event.k for event in self.of(one.must) if not event.is_for(one.addresses, one.filters)}
+        one.may |= gone & one.must
+        for key in ("k1", "k2"):  # a newer one that is for it no longer may have taken its place
+            if any(event.collapse == key for event in self.of(one.may)):
+                one.may |= {event.k for event in self.of(one.must) if event.collapse == key}
+        one.must -= one.may
 
     @rule(who=WHO, address=st.sampled_from(ADDRESSES))
     def leave(self, who: int, address: str) -> None:
         one = self.one(who)
         assert self.hub.remove(one.receiver, address) is (one.addresses.pop(address, None) is not None)
-        one.may |= {event.k for event in self.of(one.must) if not event.is_for(one.addresses)}
-        one.must -= one.may
+        one.filters.pop(address, None)
+        self.unsettle(one)
         excluded = [event for event in self.sent if address in event.exclude]  # decided when it is written
         one.may |= {event.k for event in excluded if event.tenant == one.receiver.tenant} - one.got - one.must
 
@@ -202,9 +247,15 @@ class Delivery(RuleBasedStateMachine):
         older = []
         for _ in range(count):
             self.fetched += 1
-            older.append(self.source.entry(data={"k": self.fetched, "pad": "x" * size}))
+            address = next((a for a in one.addresses if a not in one.filters), "all")
+            older.append(self.source.entry(data={"k": self.fetched, "pad": "x" * size}, to=address))
         if hold in one.receiver.held:
-            one.must |= {orjson.loads(entry.data)["k"] for entry in older}
+            fetched = {orjson.loads(entry.data)["k"]: entry.to[0] for entry in older}
+            one.older |= fetched
+            if all(address in one.addresses and address not in one.filters for address in fetched.values()):
+                one.must |= fetched.keys()
+            else:
+                one.may |= fetched.keys()
             one.last = float("-inf")
         one.receiver.release(hold, older, self.log, self.now_ms)
         self.check(one)
@@ -238,14 +289,15 @@ class Delivery(RuleBasedStateMachine):
             if not spec.get("leave")
         ]
         self.new = self.sent[first:]
-        self.expected_at = {id(one): dict(one.addresses) for one in self.everybody}
+        self.expected_at = {id(one): (dict(one.addresses), dict(one.filters)) for one in self.everybody}
         self.settled = {id(one): self.log.head for one in self.everybody}
         self.obeyed: list[bytes] = []
         self.fanout.deliver(entries, self.now_ms)
         assert self.obeyed == list(self.leaving)
         for one in self.everybody:
             was_or_is = lagging[id(one)] or one.receiver.lagging
-            self.expect(one, self.unsettled(one), everything=self.expected_at[id(one)], lagging=was_or_is)
+            everything, filters = self.expected_at[id(one)]
+            self.expect(one, self.unsettled(one), everything=everything, filters=filters, lagging=was_or_is)
             self.check(one)
 
     def obey(self, order: Entry) -> None:
@@ -256,10 +308,12 @@ class Delivery(RuleBasedStateMachine):
         if address not in one.addresses:
             return
         before = [event for event in self.unsettled(one) if event.seq < order.seq]
-        self.expect(one, before, everything=self.expected_at[id(one)], lagging=True)
+        everything, filters = self.expected_at[id(one)]
+        self.expect(one, before, everything=everything, filters=filters, lagging=True)
         one.may |= one.must & {event.k for event in before}
         one.must -= one.may
-        del self.expected_at[id(one)][address]
+        del everything[address]
+        filters.pop(address, None)
         self.settled[id(one)] = order.seq
         self.leave(who, address)
 
@@ -274,7 +328,7 @@ class Delivery(RuleBasedStateMachine):
     def entry(self, spec: dict[str, Any], k: int) -> Entry:
         expires_in = spec.get("expires_in")
         return self.source.entry(
-            data={"k": k, "pad": "x" * spec["size"]},
+            data=self.fields(spec, k),
             to=spec["to"],
             tenant=spec["tenant"],
             exclude=spec.get("exclude", []),
@@ -284,6 +338,10 @@ class Delivery(RuleBasedStateMachine):
             expires_at=None if expires_in is None else self.now_ms + expires_in,
             text=b"{" if spec.get("poison") else None,
         )
+
+    def fields(self, spec: dict[str, Any], k: int) -> dict[str, Any]:
+        region = {} if spec["region"] is None else {"region": spec["region"]}
+        return {"k": k, "pad": "x" * spec["size"], **region}
 
     def as_sent(self, entry: Entry, spec: dict[str, Any], seq: int) -> Sent:
         options = entry.options
@@ -297,6 +355,7 @@ class Delivery(RuleBasedStateMachine):
             collapse=spec.get("collapse"),
             expires_at=None if options is None else options.expires_at,
             poison=bool(spec.get("poison")),
+            fields=self.fields(spec, seq),
         )
 
     def of(self, numbers: set[int]) -> list[Sent]:
@@ -305,9 +364,17 @@ class Delivery(RuleBasedStateMachine):
     def is_expired(self, event: Sent) -> bool:
         return event.expires_at is not None and event.expires_at <= self.now_ms
 
-    def expect(self, one: Expected, events: list[Sent], *, everything: dict[str, int], lagging: bool) -> None:
-        """Expect those of `events` that are for a holder of `everything`."""
-        new = [event for event in events if event.is_for(everything) and not self.is_expired(event)]
+    def expect(
+        self,
+        one: Expected,
+        events: list[Sent],
+        *,
+        everything: dict[str, int],
+        filters: dict[str, dict[str, Any]],
+        lagging: bool,
+    ) -> None:
+        """Expect those of `events` that are for a holder of `everything` who wants of it what `filters` let pass."""
+        new = [event for event in events if event.is_for(everything, filters) and not self.is_expired(event)]
         optional = {event.k for event in new if event.poison or (event.low and lagging)}
         one.may |= optional
         one.must |= {event.k for event in new} - optional
@@ -347,6 +414,12 @@ class Delivery(RuleBasedStateMachine):
     def addresses_are_those_of_the_model(self) -> None:
         for one in self.everybody:
             assert one.receiver.addresses == one.addresses
+            assert one.receiver.filters == {address: compiled(wanted) for address, wanted in one.filters.items()}
+
+    @invariant()
+    def what_was_written_was_counted(self) -> None:
+        live_and_late = self.fanout.delivered + self.log.outcomes.caught_up
+        assert sum(self.log.outcomes.delivered.counts.values()) == live_and_late
 
     def teardown(self) -> None:
         for one in list(self.everybody):

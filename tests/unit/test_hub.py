@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
+from gateway.filters import Filter, compiled
 from gateway.hub import Hub
 from gateway.subscriber import Subscriber
 
 TENANTS = ["default", "acme"]
 ADDRESSES = ["all", "user:1", "group:a", "tag:vip"]
+FILTERS = [None, compiled({"region": "eu"}), compiled({"region": "us"})]
 SOME_ADDRESSES = st.lists(st.sampled_from(ADDRESSES), max_size=3)
 
 
@@ -25,6 +27,7 @@ class HubBehaves(RuleBasedStateMachine):
         self.hub = Hub()
         self.subscribers = [subscriber(tenant) for tenant in TENANTS for _ in range(3)]
         self.pairs: dict[tuple[Subscriber, str], int] = {}
+        self.filters: dict[tuple[Subscriber, str], Filter] = {}
 
     @rule(index=st.integers(0, 5), address=st.sampled_from(ADDRESSES), since=st.integers(0, 100))
     def add(self, index: int, address: str, since: int) -> None:
@@ -34,25 +37,50 @@ class HubBehaves(RuleBasedStateMachine):
     @rule(index=st.integers(0, 5), address=st.sampled_from(ADDRESSES))
     def remove(self, index: int, address: str) -> None:
         known = self.pairs.pop((self.subscribers[index], address), None) is not None
+        self.filters.pop((self.subscribers[index], address), None)
         assert self.hub.remove(self.subscribers[index], address) is known
 
     @rule(index=st.integers(0, 5))
     def remove_all(self, index: int) -> None:
         self.hub.remove_all(self.subscribers[index])
         self.pairs = {pair: since for pair, since in self.pairs.items() if pair[0] is not self.subscribers[index]}
+        self.filters = {pair: given for pair, given in self.filters.items() if pair in self.pairs}
+
+    @precondition(lambda self: self.pairs)
+    @rule(index=st.integers(0, 30), wanted=st.sampled_from(FILTERS))
+    def refilter(self, index: int, wanted: Filter | None) -> None:
+        pair = list(self.pairs)[index % len(self.pairs)]
+        self.hub.refilter(*pair, wanted)
+        self.filters.pop(pair, None)
+        if wanted is not None:
+            self.filters[pair] = wanted
 
     @rule(tenant=st.sampled_from([*TENANTS, "nobody"]), to=SOME_ADDRESSES, exclude=SOME_ADDRESSES)
     def match(self, tenant: str, to: list[str], exclude: list[str]) -> None:
-        selected = {s for s, address in self.pairs if s.tenant == tenant and address in to}
+        selected = {s for s, address in self.pairs.keys() - self.filters.keys() if s.tenant == tenant and address in to}
         excluded = {s for s, address in self.pairs if address in exclude}
         matched = self.hub.match(tenant, to, exclude)
         assert len(matched) == len(set(matched))
         assert set(matched) == selected - excluded
 
+    @rule(
+        tenant=st.sampled_from([*TENANTS, "nobody"]),
+        to=SOME_ADDRESSES,
+        exclude=SOME_ADDRESSES,
+        passing=st.sets(st.sampled_from(FILTERS[1:])),
+    )
+    def match_filtered(self, tenant: str, to: list[str], exclude: list[str], passing: set[Filter]) -> None:
+        concerned = {pair for pair in self.filters if pair[0].tenant == tenant and pair[1] in to}
+        excluded = {s for s, address in self.pairs if address in exclude}
+        selected = {s for s, address in concerned if self.filters[s, address] in passing}
+        assert self.hub.match_filtered(tenant, to, exclude, passing.__contains__) == selected - excluded
+        assert self.hub.is_filtered(tenant, to) is bool(concerned)
+
     @invariant()
     def both_sides_agree(self) -> None:
         for s in self.subscribers:
             assert s.addresses == {address: since for (other, address), since in self.pairs.items() if other is s}
+            assert s.filters == {address: given for (other, address), given in self.filters.items() if other is s}
         for tenant in TENANTS:
             for address in ADDRESSES:
                 members = [s for s, a in self.pairs if s.tenant == tenant and a == address]
@@ -61,6 +89,9 @@ class HubBehaves(RuleBasedStateMachine):
     @invariant()
     def nothing_empty_is_kept(self) -> None:
         assert all(index and all(index.values()) for index in self.hub._tenants.values())
+        for index in self.hub.filtered.values():
+            assert index
+            assert all(by_filter and all(by_filter.values()) for by_filter in index.values())
 
     @invariant()
     def every_subscriber_is_iterated_once(self) -> None:

@@ -1,9 +1,10 @@
 -- Look at a log, and make it if it is not there.
 --
 -- KEYS[1] stream   KEYS[2] epoch   ARGV[1] an epoch's name, should the log have none
--- ARGV[2] the reader's group   ARGV[3] its consumer
+-- ARGV[2] the reader's group   ARGV[3] its consumer   ARGV[4] the last id that it has read (absent: not asked)
 --
--- Returns {epoch, last id, entries ever added, length, first id or '', newest id or ''}.
+-- Returns {epoch, last id, entries ever added, length, first id or '', newest id or '', age (ms) of the oldest
+-- entry that is not read yet, by the clock of this server, which gives ids: another's may be wrong}.
 -- Writes nothing where nothing is missing, so that it works on a server that is read-only. A stream that is not
 -- there is a new log and has a new epoch, as in the publisher's publish.lua.
 local there = redis.call('EXISTS', KEYS[1]) == 1
@@ -22,7 +23,15 @@ for i = 1, #info, 2 do
   found[info[i]] = info[i + 1]
 end
 local first, newest = found['first-entry'], found['last-entry']
+local behind = 0
+if ARGV[4] then
+  local unread = redis.call('XRANGE', KEYS[1], '(' .. ARGV[4], '+', 'COUNT', 1)[1]
+  if unread then
+    local time = redis.call('TIME')
+    behind = time[1] * 1000 + math.floor(time[2] / 1000) - tonumber(string.match(unread[1], '^%d+'))
+  end
+end
 return {
   epoch, found['last-generated-id'], found['entries-added'], found['length'],
-  first and first[1] or '', newest and newest[1] or '',
+  first and first[1] or '', newest and newest[1] or '', behind,
 }

@@ -24,7 +24,9 @@ async def test_every_key_but_the_log_and_its_epoch_ends_by_itself(server: RedisS
         connected(other, "2") as bob,
     ):
         for number in range(50):
-            await tide.publish("plain", number, to=f"user:{number}", expires_in=5, priority="low", collapse="c")
+            await tide.publish(
+                "plain", number, to=f"user:{number}", expires_in=5, priority="low", collapse="c", receipt=True
+            )
             await tide.publish("keyed", number, to=f"group:{number}", key=f"key-{number}", tenant=f"t{number % 3}")
         await tide.publish_many([{"event": "many", "data": None, "to": "all"}] * 20)
         for client in (alice, bob):
@@ -51,6 +53,8 @@ async def test_every_key_but_the_log_and_its_epoch_ends_by_itself(server: RedisS
         await give_answer(redis, "request", {"instance": one.instance_id})
         await redis.aclose()
         await settled(tide, alice, bob)
+        receipts = one.services.log.outcomes.receipts
+        await wait_until(lambda: len(receipts) == 50 and receipts.waiting == 0)
         with server.client() as client:
             await wait_until(lambda: list(client.scan_iter("tg:presence:*:group:ops")))
             everything = sorted(client.scan_iter(count=1_000))
