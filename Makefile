@@ -5,23 +5,34 @@ PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3
 	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$python && break; done)
 BIN := .venv/bin
 
-.PHONY: help setup run test lint format bench clean
+.PHONY: help setup run test lint format documents bench clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
 
-# The stamp is newer than pyproject.toml while the environment is up to date, so a second start costs nothing.
-.venv/installed: pyproject.toml
+# The stamps are newer than pyproject.toml while the environment is up to date, so a second start costs nothing.
+# `make run` has its own: a newcomer need not wait for what only the tests need.
+WHAT_RUNS := gateway,embedded
+
+define install
 	@test -x $(BIN)/python || test -n "$(PYTHON)" || { \
 		echo "Tidegate needs Python 3.11 or newer, and there is none here: make PYTHON=/path/to/python"; exit 1; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv --clear .venv || { rm -rf .venv; exit 1; }
 	@echo "Installing into .venv …"
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[$(1)]'
 	@touch $@
+endef
+
+.venv/installed: pyproject.toml
+	$(call install,dev)
+	@touch .venv/runnable
+
+.venv/runnable: pyproject.toml
+	$(call install,$(WHAT_RUNS))
 
 setup: .venv/installed ## create .venv and install everything into it
 
-run: .venv/installed ## run a gateway in dev mode, on an embedded Redis
+run: .venv/runnable ## run a gateway in dev mode, on an embedded Redis
 	@exec $(BIN)/python -m gateway serve -c etc/gateway.dev.yaml
 
 test: .venv/installed ## run all tests, linters and the type checker
@@ -38,6 +49,10 @@ lint: .venv/installed ## run the linters and the type checker
 format: .venv/installed ## format the code
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+documents: .venv/installed ## make docs/asyncapi.yaml and docs/openapi.json anew from the code
+	@$(BIN)/python -m gateway asyncapi > docs/asyncapi.yaml.new && mv docs/asyncapi.yaml.new docs/asyncapi.yaml
+	@$(BIN)/python -m gateway openapi > docs/openapi.json.new && mv docs/openapi.json.new docs/openapi.json
 
 bench: .venv/installed ## measure speed and memory against a hand-written hub and the kernel's limit
 	@$(BIN)/python -m tests.bench

@@ -29,7 +29,7 @@ from gateway.store.connection import REDIS_ERRORS, connect
 from gateway.store.revocations import load_revocations
 from gateway.template_keeper import TemplateKeeper
 from gateway.version import VERSION
-from gateway.wiring import address_rules, authenticator, certificate, publisher, templates
+from gateway.wiring import address_rules, authenticator, certificate, online, publisher, templates
 from publisher.failure import describe
 
 _log = structlog.get_logger()
@@ -108,6 +108,7 @@ class ApiApplication:
             metrics=self._metrics,
             unready=self.unready,
             facts=self.facts,
+            online=online(settings, redis),
             exposition=Exposition(self._metrics, version=VERSION, instance=settings.instance_id, unready=self.unready),
         )
         stack.push_async_callback(server.stop)

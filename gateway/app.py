@@ -165,6 +165,12 @@ class Application:
         keeper = TemplateKeeper(redis, templates(settings).definitions)
         await keeper.keep()  # once before anybody is let in
         self._run("templates", keeper.run())
+        # Who is here: told once nobody is accepted any more, taken back before the log is left.
+        presence = self.parts.presence
+        if presence is not None:
+            stack.push_async_callback(presence.end)
+            await presence.begin()
+            self._run("presence", presence.run())
         self._run("receipts", self.parts.reports.run())
         stack.push_async_callback(self.parts.reports.flush)  # once no socket is left to be written to
 
@@ -223,6 +229,7 @@ class Application:
             metrics=services.metrics,
             unready=self.unready,
             facts=self._counts,
+            online=services.online,
             exposition=Exposition(
                 services.metrics,
                 version=VERSION,
@@ -247,6 +254,7 @@ class Application:
             retention_s=log.retention_s,
             revocations=self.parts.services.revocations,
             facts=self._facts,
+            profiles=self.parts.services.members.profiles,
         )
 
     async def _take(self, lease: Lease) -> None:

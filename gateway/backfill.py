@@ -47,11 +47,14 @@ class Missing:
         cursor: After which.
         addresses: Of which.
         until: Up to which id of each partition; None: as far as there is.
+        floor: Returns after which id an address is the connection's; None: not at all. Asked anew for each entry:
+            addresses come and go meanwhile.
     """
 
     cursor: str
     addresses: frozenset[str]
     until: list[EntryId] | None = None
+    floor: Callable[[str], EntryId | None] = lambda _address: (0, 0)
 
 
 class Backfill:
@@ -144,7 +147,7 @@ class Backfill:
             options = entry.options
             if f"{entry_id.decode()}.{number}.{epoch}" in self._recalled:
                 continue
-            if entry.tenant != connection.tenant or missing.addresses.isdisjoint(entry.to):
+            if entry.tenant != connection.tenant or not _is_meant(entry, connection, missing):
                 continue
             if missing.addresses.isdisjoint(connection.claims(entry, self._log.sieve)):
                 continue
@@ -154,3 +157,13 @@ class Backfill:
                 continue
             wanted.append(entry)
         return wanted
+
+
+def _is_meant(entry: Entry, connection: Connection, missing: Missing) -> bool:
+    """Tell whether an address of an entry is the connection's, and was at that place in the log."""
+    for address in entry.to:
+        if address in connection.addresses:
+            floor = missing.floor(address)
+            if floor is not None and floor < entry.position:
+                return True
+    return False

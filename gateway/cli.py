@@ -1,6 +1,6 @@
 """
 The command line: `gateway serve`, `api`, `check`, `token`, `apikey`, `connect`, `tail`, `instances`, `explain`,
-`inbox`, `access`.
+`inbox`, `access`, `asyncapi`, `openapi`.
 
 Parses arguments, loads the settings and hands over; each command that prints has a module in `terminal`. What a command
 needs is imported when it runs, so that `--help` and the small ones are quick.
@@ -81,7 +81,13 @@ def _parser() -> argparse.ArgumentParser:
     explain.add_argument("--tenant", metavar="NAME", help="the user's tenant; default: the event's")
     _add_json(explain)
     _add_inbox(command("inbox", _inbox, "Look after the inboxes."))
+    _add_document(commands, "asyncapi", "Print the AsyncAPI document of the WebSocket protocol.")
+    _add_document(commands, "openapi", "Print the OpenAPI document of the HTTP API.")
     return parser
+
+
+def _add_document(commands: argparse._SubParsersAction[argparse.ArgumentParser], name: str, text: str) -> None:
+    commands.add_parser(name, help=text, description=text).set_defaults(run=_document, document=name)
 
 
 class _Version(argparse.Action):
@@ -264,6 +270,13 @@ def _access(options: argparse.Namespace) -> int:
     if options.action is None:
         return show_access(_tool_settings(options), as_json=options.json)
     return change_access(_tool_settings(options), options.action, options.network, lasts_s=options.lasts_s)
+
+
+def _document(options: argparse.Namespace) -> int:
+    from gateway.terminal import documents
+
+    sys.stdout.write(documents.asyncapi_text() if options.document == "asyncapi" else documents.openapi_text())
+    return 0
 
 
 def _tool_settings(options: argparse.Namespace) -> Settings:

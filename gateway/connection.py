@@ -11,7 +11,7 @@ from __future__ import annotations
 import itertools
 import secrets
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import structlog
 
@@ -19,14 +19,15 @@ from gateway import session
 from gateway.close_codes import CloseCode
 from gateway.entry import Entry
 from gateway.errors import AuthError, CommandError
-from gateway.filters import Filter
 from gateway.identity import Identity, addresses_of
 from gateway.limits import TokenBucket
 from gateway.log import Ahead, Found, Older
+from gateway.profiles import Profile
 from gateway.replies import Outcome, Replies
-from gateway.resume import locate, position, replay_address, resume
+from gateway.resume import locate, position, resume
 from gateway.services import Departure, Services
 from gateway.session import Move, State
+from gateway.socket import Socket
 from gateway.subscriber import Hold, Subscriber, Wire
 from gateway.user_limit import replace_oldest
 from gateway.wire import v1
@@ -38,36 +39,10 @@ _log = structlog.get_logger()
 
 _TOKEN_EXPIRING_BEFORE_S = 30.0
 _NEVER = float("inf")
-_OPEN = (State.WAITING, State.ENTERING, State.ACTIVE)
 
 # Names of the gateway's own frames.
 _PROCESS = secrets.token_hex(4)
 _frame_numbers = itertools.count(1)
-
-
-class Socket(Protocol):
-    """What a connection needs of its transport."""
-
-    def write(self, data: bytes) -> None:
-        """Send finished frames; may call `transport_paused` before it returns."""
-
-    def close(self, code: int, reason: str) -> None:
-        """Send a close frame and end the connection in good order, or by force after a while."""
-
-    def ping(self) -> None:
-        """Send a WebSocket ping."""
-
-    def abort(self) -> None:
-        """End the connection at once."""
-
-    def pause_reading(self) -> None:
-        """Let the kernel hold what the client sends."""
-
-    def resume_reading(self) -> None:
-        """Take what the client sends again."""
-
-    def unsent(self) -> int:
-        """Return how many bytes the peer has not taken yet, the kernel's included."""
 
 
 class Connection(Subscriber):
@@ -77,6 +52,7 @@ class Connection(Subscriber):
     Attributes:
         state: Its session's.
         identity: Who it is, once authenticated.
+        profile: What is known of the user beyond the token, from then on and until the end.
         client_id: Names this connection, everywhere.
         opened_at: ms since 1970.
         commands: How many it has sent.
@@ -87,6 +63,7 @@ class Connection(Subscriber):
 
     __slots__ = (
         "_bucket",
+        "_early",
         "_expires_at",
         "_overruns",
         "_ping_at",
@@ -102,6 +79,7 @@ class Connection(Subscriber):
         "handled",
         "identity",
         "opened_at",
+        "profile",
         "remote",
         "seen_at",
         "socket",
@@ -128,7 +106,9 @@ class Connection(Subscriber):
         self._ping_at = now + limits.ping_interval_s
         self._stall_at = _NEVER
         self._unsent = 0
-        self._resumed_from: str | None = None
+        self._resumed_from: str | None = None  # while entering: the cursor that it came with
+        self._early: list[tuple[bytes | None, float]] | None = None  # frames that came while entering
+        self.profile: Profile | None = None
         self._expires_at = now + limits.auth_timeout_s  # the wait for `auth`; later, the token
         self.due_at = _NEVER
 
@@ -141,44 +121,61 @@ class Connection(Subscriber):
 
     def authenticated(self, identity: Identity, cursor: str | None, now: float) -> None:
         """Enter with a verified identity; or, being in already, live on until the new token's end."""
-        if self.state not in (State.HANDSHAKE, *_OPEN):
+        if self.state not in (State.HANDSHAKE, State.WAITING, State.ENTERING, State.ACTIVE):
             return
         known = self.identity
         if known is not None and (known.tenant, known.user_id) != (identity.tenant, identity.user_id):
             self.close(CloseCode.PROTOCOL, "two users on one connection")
             return
         entering = self.state in (State.HANDSHAKE, State.WAITING)
-        plugins = self._services.plugins
-        if self.state is not State.ENTERING:
-            asks = entering and plugins is not None
-            self.state = session.move(self.state, Move.VERIFIED if asks else Move.AUTHENTICATED)
+        self.state = session.move(self.state, Move.AUTHENTICATED)
         self.identity = identity
         self._expires_at = now + identity.expires_at - self._services.now_ms() / 1000
         self._warned = False
         self._schedule()
-        if entering and plugins is not None:
+        if entering:
             self.tenant = identity.tenant
-            self.handled = plugins.enter(self, cursor)
-        elif entering:
-            self._enter(identity, cursor)
+            self._resumed_from = cursor
+            self._services.members.admit(self)
 
-    def let_in(self, cursor: str | None, addresses: Iterable[str], now: float) -> bool:
-        """The handlers have agreed, and gave it these addresses besides the token's: enter, and tell whether it did."""
-        if self.state is not State.ENTERING or self.identity is None:
-            return False
-        if self._services.revocations.is_revoked(self.identity):  # meanwhile: the hub did not know the connection
+    def hold_commands(self) -> None:
+        """Let what the client sends wait until it is let in."""
+        if self._early is None:
+            self._early = []
+
+    def enter(self) -> None:
+        """The user's profile is there, or cannot be had now: take part, if the handlers agree. Too late, do nothing."""
+        plugins = self._services.plugins
+        if self.state is not State.ENTERING:
+            return
+        if plugins is None:
+            self.let_in()
+        elif self.handled is None:
+            self.hold_commands()
+            self.handled = plugins.enter(self)
+
+    def let_in(self, addresses: Iterable[str] = (), frames: Iterable[bytes] = ()) -> None:
+        """Take part, with what handlers gave it: addresses, and frames behind `welcome`. Too late, do nothing."""
+        identity = self.identity
+        if self.state is not State.ENTERING or identity is None:
+            return
+        if self._services.revocations.is_revoked(identity):  # meanwhile: the hub did not know the connection
             self.close(CloseCode.FORBIDDEN, "revoked")
-            return False
-        self.state = session.move(self.state, Move.AUTHENTICATED)
-        self.seen_at = now  # nobody listened meanwhile
-        self._enter(self.identity, cursor, addresses)
+            return
+        self.state = session.move(self.state, Move.ENTERED)
+        self._enter(identity, self._resumed_from, addresses)
         self._schedule()
-        return True
+        for frame in frames:
+            self.write(frame)
+        if self._early is not None:
+            early, self._early = self._early, None
+            for payload, wait_s in early:
+                self._carry_out(payload, wait_s)
+            self.listen()
 
     def _enter(self, identity: Identity, cursor: str | None, more: Iterable[str] = ()) -> None:
         services = self._services
         log = services.log
-        self.tenant = identity.tenant
         services.metrics.connections_opened += 1
         where = locate(log, cursor) if cursor is not None else None
         # Nothing is awaited from here on: what is before the head comes from the log, what is after it by the hub.
@@ -186,25 +183,30 @@ class Connection(Subscriber):
         for address in (*addresses_of(identity, self.client_id), *more):
             services.hub.add(self, address, after)
         resumed = isinstance(where, Found | Older | Ahead)
+        start = cursor if cursor is not None and resumed else log.cursor_at(log.head)
+        services.members.entered(self, after, start)
         self._resumed_from = cursor if resumed else None
         welcome = {
             "client_id": self.client_id,
             "session_id": identity.session_id,
             "user_id": identity.user_id,
-            "cursor": cursor if resumed else log.cursor_at(log.head),
+            "cursor": start,
             "resumed": resumed,
             "heartbeat_s": services.limits.ping_interval_s,
             "max_message_bytes": services.limits.max_message_bytes,
+            **services.members.unread(self),
         }
         self._send(v1.WELCOME, welcome)
         if where is not None:
             resume(services, self, where, cursor or "")
+        elif self.lagging:  # its transport was full before it entered
+            self.skip_to_head(log)
         _log.info("connection_opened", **self._facts(), remote=self.remote, resumed=resumed)
         replace_oldest(services, self, identity.user_id)
 
     def close(self, code: int, reason: str = "") -> None:
         """Say goodbye, after what was delivered before."""
-        if self.state not in _OPEN:
+        if self.state not in session.OPEN:
             return
         self.state = session.move(self.state, Move.CLOSE)
         if self.outbox:
@@ -215,7 +217,7 @@ class Connection(Subscriber):
 
     def peer_closes(self) -> None:
         """The closing handshake was begun by the peer, or by the WebSocket core upon a violation."""
-        if self.state in _OPEN:
+        if self.state in session.OPEN:
             self.state = session.move(self.state, Move.CLOSE)
             self._leave()
 
@@ -245,6 +247,8 @@ class Connection(Subscriber):
 
     def _leave(self) -> None:
         self._services.hub.remove_all(self)
+        self._services.members.leave(self)
+        self._early = None
         self.lagging = True
         self.held = (Hold(),)  # for ever: nothing is delivered any more
         self.due_at = _NEVER
@@ -275,6 +279,8 @@ class Connection(Subscriber):
     def backfilled(self, hold: Hold, older: list[Entry]) -> None:
         """Take what was fetched from the stream, and go on in memory."""
         if self.state is State.ACTIVE:
+            # It may have lost an address meanwhile.
+            older = [entry for entry in older if not self.addresses.keys().isdisjoint(entry.to)]
             self.release(hold, older, self._services.log, self._services.now_ms())
             self._close_if_lost()
             self.listen()
@@ -302,47 +308,27 @@ class Connection(Subscriber):
 
     # Addresses.
 
-    def join(self, address: str, since: str | None, wanted: Filter | None = None) -> v1.Reply:
-        """
-        Add an address; with `since`, a cursor, also what it has had after it.
-
-        Args:
-            wanted: What is wanted of it, from now on; None: everything.
-
-        Raises:
-            CommandError: 400 for a malformed cursor, 409 when the connection has too many addresses.
-        """
-        services = self._services
-        if address not in self.addresses and len(self.addresses) >= services.limits.addresses:
-            raise CommandError(409, f"a connection has at most {services.limits.addresses} addresses")
-        try:
-            if since is not None:
-                services.log.locate(since)
-        except ValueError:
-            raise CommandError(400, "since: not a cursor") from None
-        services.hub.add(self, address, services.fanout.position)
-        services.hub.refilter(self, address, wanted)
-        if since is None:
-            return v1.ack(cursor=self.cursor())
-        until = services.log.positions_at(self.addresses[address])
-        return v1.ack(cursor=since, then=lambda: replay_address(services, self, address, since, until))
-
     def leave(self, address: str) -> None:
         """Drop an address."""
         self._services.hub.remove(self, address)
 
     # Commands.
 
-    def receive(self, payload: bytes, now: float) -> None:
-        """Carry out the command in a text frame and answer it, after the commands before it."""
-        if self.state is State.ENTERING and self.handled is not None:
-            self.handled.hold(payload)
-            return
+    def receive(self, payload: bytes | None, now: float) -> None:
+        """Carry out the command in a text frame (None: a binary one) and answer it, after the commands before it."""
         wait_s = self._meter(now)
-        if wait_s is None:
-            return
+        if wait_s is not None and self._early is None:
+            self._carry_out(payload, wait_s)
+        elif wait_s is not None and self._early is not None:  # at most what the meter lets through
+            self._early.append((payload, wait_s))
+            self.socket.pause_reading()  # not before there is one: the end of a quiet client is to be seen
+
+    def _carry_out(self, payload: bytes | None, wait_s: float) -> None:
+        """Carry out a command, or refuse it: a binary frame (None), or one that came `wait_s` too early."""
         message_id = None
         try:
+            if payload is None:
+                raise CommandError(400, "send text frames: this is not a binary protocol")
             command = v1.decode_command(payload)
             message_id = command.message_id
             if wait_s:
@@ -371,11 +357,7 @@ class Connection(Subscriber):
 
     def refuse_binary(self, now: float) -> None:
         """Answer a binary frame: there is no such command, but it counts as one."""
-        if self.state is State.ENTERING and self.handled is not None:
-            self.handled.hold(None)
-            return
-        if self._meter(now) is not None:
-            self._replies.give(CommandError(400, "send text frames: this is not a binary protocol"), None)
+        self.receive(None, now)
 
     def _meter(self, now: float) -> float | None:
         """Count a frame; return by how many seconds it came too early, or None where it was the last straw."""
@@ -398,7 +380,7 @@ class Connection(Subscriber):
         )
 
     def _send_reply(self, reply: Outcome, message_id: str | None) -> None:
-        if self.state not in (State.WAITING, State.ACTIVE):
+        if self.state not in session.OPEN:
             return
         if isinstance(reply, CommandError):
             self._write_own(v1.error_frame(reply, message_id=message_id, now_ms=self._services.now_ms()))
@@ -422,8 +404,8 @@ class Connection(Subscriber):
 
     def listen(self) -> None:
         """Take commands again, unless something is still to be waited for."""
-        waits = self.paused or bool(self.held) or self._is_busy()
-        if self.state in (State.WAITING, State.ACTIVE) and not waits:
+        waits = self.paused or bool(self.held) or self._is_busy() or self._early is not None
+        if self.state in session.OPEN and not waits:
             self.socket.resume_reading()
 
     # Transport and time.
@@ -490,7 +472,7 @@ class Connection(Subscriber):
         return self._expires_at - _TOKEN_EXPIRING_BEFORE_S
 
     def _schedule(self) -> None:
-        if self.state not in _OPEN:
+        if self.state not in session.OPEN:
             self.due_at = _NEVER
             return
         waits_for_warning = self.state is State.ACTIVE and not self._warned

@@ -7,7 +7,8 @@ What can go wrong in the gateway.
      │    ├── BadToken       its signature is good, its claims are not
      │    └── KeyUnknown     no cached key has its key id: fetch the keys, then try once more
      ├── CommandError       a client's command is refused: one `error` reply
-     └── PoisonEntry        an entry of the log cannot be delivered: skip it
+     ├── PoisonEntry        an entry of the log cannot be delivered: skip it
+     └── PresenceUnsettled  who is online is not known just now: ask again in a moment
 
 A message can be shown to the peer: it holds nothing that came from the peer, and nothing internal.
 """
@@ -133,3 +134,7 @@ class CommandError(GatewayError):
         self.message = message
         self.retry_after_ms = retry_after_ms
         self.message_id = message_id
+
+
+class PresenceUnsettled(GatewayError):
+    """Redis has lost who is online, and the instances are telling it again."""

@@ -77,7 +77,7 @@ class Explainer:
 
     def _describe(self, connection: Connection, entry: Entry | None) -> dict[str, Any]:
         text = (
-            verdict(self._services.log, connection, entry)
+            self._had_once(connection, entry) or verdict(self._services.log, connection, entry)
             if entry is not None
             else "unknown: the event is no longer in this instance's memory"
         )
@@ -90,6 +90,14 @@ class Explainer:
             "verdict": text,
             "sent": text.startswith(_SENT),
         }
+
+    def _had_once(self, connection: Connection, entry: Entry) -> str | None:
+        """Say so if the connection was sent an entry by way of an address that was taken from it since."""
+        for loss in self._services.members.losses:
+            its = loss.client_id == connection.client_id and loss.address in entry.to
+            if its and loss.after < entry.seq <= loss.until and not entry.excludes(connection.addresses):
+                return f"{_SENT}, by way of {loss.address}, which the user has lost since"
+        return None
 
     def _departed(self, tenant: str, user_id: str) -> list[dict[str, Any]]:
         return [

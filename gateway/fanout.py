@@ -50,6 +50,7 @@ class Fanout:
         self._obey = obey
         self._traced = traced
         self._touched: list[Subscriber] = []
+        self._whole: set[Subscriber] = set()
         self._outcomes = log.outcomes
         self._by_name = log.outcomes.delivered
         self._noted: list[_Noted] = []
@@ -75,6 +76,10 @@ class Fanout:
             self._gather(batch, now_ms)
             self._flush(before, now_ms)
         self._at = None
+
+    def write_whole(self, receiver: Subscriber) -> None:
+        """Write what the current read brings to a receiver at once, because the log would not give it all again."""
+        self._whole.add(receiver)
 
     def _deliver_run(self, run: list[Entry]) -> None:
         """The whole read has one audience: write without a detour."""
@@ -193,7 +198,7 @@ class Fanout:
                 if chunk:
                     passed_by.add(receiver)
                 continue
-            fits = single or len(chunk) <= MAX_WRITE_BYTES
+            fits = single or len(chunk) <= MAX_WRITE_BYTES or receiver in self._whole
             if fits or before < log.base - 1:  # the read was larger than memory: nobody could catch up
                 receiver.write(chunk)
             else:
@@ -203,6 +208,7 @@ class Fanout:
                 receiver.counted_to = log.head
                 receiver.catch_up(log, now_ms)
         self._touched.clear()
+        self._whole.clear()
         if self._noted:
             self._account(passed_by)
 

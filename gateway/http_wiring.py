@@ -22,8 +22,10 @@ from gateway.http.context import ANSWER_WITHIN_S, Context
 from gateway.http.docs_routes import DOCS_PATHS
 from gateway.http.doorkeeper import Doorkeeper
 from gateway.http.gate import Gate, GateOptions
+from gateway.http.javascript_routes import CLIENT_PATHS
 from gateway.http.metrics_routes import METRICS_PATH, behind_gate, in_the_open
 from gateway.http.operation_routes import HEALTH_PATH
+from gateway.http.origins import open_to_pages
 from gateway.http.server import HttpServer
 from gateway.listener import listening_socket
 from gateway.metrics import Metrics
@@ -33,6 +35,7 @@ from gateway.settings import Settings
 from gateway.store.access import stored_rules
 from gateway.store.groups import live_instances
 from gateway.store.leases import instances
+from gateway.store.online import Online
 from gateway.tls import Certificate
 from gateway.version import VERSION
 from gateway.wiring import history, inbox, templates, trusted_proxies
@@ -55,6 +58,7 @@ def http_server(
     metrics: Metrics,
     unready: Callable[[], list[str]],
     facts: Callable[[], Mapping[str, Any]],
+    online: Online | None,
     exposition: Exposition,
 ) -> HttpServer:
     """Return the HTTP API's server."""
@@ -78,11 +82,12 @@ def http_server(
         rules=lambda: stored_rules(redis),
         timeout_s=settings.redis.timeout_s,
         inbox=inbox(settings, redis),
+        online=online,
         metrics_text=lambda: (exposition.text(), MEDIA_TYPE),
     )
     keys = [ApiKey(key.name, key.hash, key.tenant, frozenset(key.scopes)) for key in http.api_keys]
     gate = Gate(
-        make_api(context, docs=settings.http_docs, version=VERSION, metrics=_METRICS[http.metrics]),
+        make_api(context, docs=settings.http_docs, client=http.client, version=VERSION, metrics=_METRICS[http.metrics]),
         Callers(authenticator, revocations, keys, metrics),
         GateOptions(
             open_paths=_open_paths(settings),
@@ -95,13 +100,16 @@ def http_server(
         metrics,
         Doorkeeper(rules, trusted_proxies(settings)),
     )
-    return HttpServer(gate, max_connections=http.connections, backlog=settings.listen.backlog, certificate=certificate)
+    app = open_to_pages(gate, http.origins)
+    return HttpServer(app, max_connections=http.connections, backlog=settings.listen.backlog, certificate=certificate)
 
 
 def _open_paths(settings: Settings) -> frozenset[str]:
+    """Return what is answered without a credential."""
     docs = DOCS_PATHS if settings.http_docs else frozenset()
+    client = CLIENT_PATHS if settings.http.client else frozenset()
     metrics = {METRICS_PATH} if settings.http.metrics == "open" else frozenset()
-    return frozenset({HEALTH_PATH}) | docs | metrics
+    return frozenset({HEALTH_PATH}) | docs | client | metrics
 
 
 def http_socket(settings: Settings) -> socket.socket:

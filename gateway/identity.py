@@ -92,6 +92,18 @@ def identity_from_claims(claims: Claims, token_digest: bytes) -> Identity:
     )
 
 
+def addresses_of(identity: Identity, client_id: str) -> list[str]:
+    """Return where an identity's connection can be reached from the start."""
+    return [
+        "all",
+        f"user:{identity.user_id}",
+        f"client:{client_id}",
+        *(f"group:{name}" for name in identity.groups),
+        *(f"tag:{name}" for name in identity.tags),
+        *(f"topic:{name}" for name in identity.topics),
+    ]
+
+
 def time_claim(claims: Claims, claim: str) -> float | None:
     """
     Return a NumericDate (RFC 7519 section 2) in seconds since 1970, or None where there is no such claim.
@@ -176,15 +188,3 @@ def _session_id(tenant: str, user_id: str, jti: str | None, token_digest: bytes)
     """Hash what names the login. Names hold no control characters, so `\\n` keeps the parts apart."""
     login = token_digest if jti is None else f"{tenant}\n{user_id}\n{jti}".encode()
     return hashlib.sha256(login).hexdigest()[:_SESSION_ID_LENGTH]
-
-
-def addresses_of(identity: Identity, client_id: str) -> list[str]:
-    """Return where an identity can be reached from the start."""
-    return [
-        "all",
-        f"user:{identity.user_id}",
-        f"client:{client_id}",
-        *(f"group:{name}" for name in identity.groups),
-        *(f"tag:{name}" for name in identity.tags),
-        *(f"topic:{name}" for name in identity.topics),
-    ]

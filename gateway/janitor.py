@@ -1,7 +1,8 @@
 """
 The janitor: what has to be done now and then, by every live instance, so that none is special.
 
-Trims the log by time, renews the lease, removes the groups of instances that are gone, forgets old revocations.
+Trims the log by time, renews the lease, removes the groups of instances that are gone, forgets old revocations and
+the profiles of users who have not come back.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import structlog
 from redis.asyncio import Redis
 
 from gateway.errors import GatewayError
+from gateway.profiles import Profiles
 from gateway.revocations import Revocations
 from gateway.store.connection import REDIS_ERRORS
 from gateway.store.groups import dead_groups, remove_group
@@ -49,6 +51,7 @@ class Janitor:
         retention_s: float,
         revocations: Revocations,
         facts: Callable[[], Mapping[str, str | int]],
+        profiles: Profiles | None = None,
         gone_for_s: float = GONE_FOR_S,
     ) -> None:
         self._redis = redis
@@ -57,6 +60,7 @@ class Janitor:
         self._retention_s = retention_s
         self._revocations = revocations
         self._facts = facts
+        self._profiles = profiles
         self._gone_for_s = gone_for_s
 
     async def run(self) -> None:
@@ -79,6 +83,8 @@ class Janitor:
             except REDIS_ERRORS as error:
                 _log.debug("housekeeping_failed", error=type(error).__name__)  # the consumer reports it
             self._revocations.prune(int(time.time() * 1000))
+            if self._profiles is not None:
+                self._profiles.prune(time.monotonic())
             await asyncio.sleep(every_s)
 
     async def _renew(self) -> None:

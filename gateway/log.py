@@ -264,7 +264,10 @@ class Log:
     def _index(self, segment: _Segment, last: int) -> None:
         """Add what a segment lacks, up to number `last`."""
         tenants = segment.tenants
-        for entry in self._entries[segment.until + 1 - self._offset : last + 1 - self._offset]:
+        first = max(
+            segment.until + 1, self.base
+        )  # what it lacked may be gone: an index below 0 would count from the end
+        for entry in self._entries[first - self._offset : last + 1 - self._offset]:
             if entry.options is not None and not entry.options.kept:
                 continue
             index = tenants.get(entry.tenant)
@@ -374,6 +377,16 @@ class Log:
             at = bisect_right(partition.chain, seq)
             positions.append(self.entry(partition.chain[at - 1]).position if at else partition.floor)
         return positions
+
+    def sequence_of(self, partition: int, entry_id: EntryId) -> int | None:
+        """Return the number of the last entry up to an id: 0 where that is before memory, None where it is to come."""
+        state = self.partitions[partition]
+        if entry_id <= state.floor:
+            return 0
+        if entry_id > state.last:
+            return None
+        at = bisect_right(state.chain, entry_id, key=lambda seq: self.entry(seq).position)
+        return state.chain[at - 1] if at else 0
 
     def locate(self, text: str) -> Found | Older | Ahead | Unknown:
         """

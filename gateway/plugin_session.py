@@ -18,6 +18,7 @@ import structlog
 from gateway.close_codes import CloseCode
 from gateway.errors import CommandError
 from gateway.handlers import Refuse, SessionClosed
+from gateway.joining import join
 from gateway.session import State
 from gateway.wire import v1
 from publisher.address import is_address
@@ -49,7 +50,6 @@ class PluginSession:
         "_addresses",
         "_connection",
         "_frames",
-        "_held",
         "_identity",
         "_jobs",
         "_room",
@@ -70,7 +70,6 @@ class PluginSession:
         self._room: asyncio.Future[None] | None = None
         self._addresses: list[str] = []
         self._frames: list[bytes] = []
-        self._held: list[bytes | None] = []
         self.greeted = 0
         self.state: dict[str, Any] = {}
 
@@ -158,7 +157,7 @@ class PluginSession:
                 self._addresses.append(address)
             return
         try:
-            self._connection.join(address, None)
+            join(self._services, self._connection, address)
         except CommandError as error:
             raise Refuse(error.message, code=error.code) from None
 
@@ -182,11 +181,6 @@ class PluginSession:
         self._connection.close(code, fitting(reason))
 
     # What the connection tells.
-
-    def hold(self, payload: bytes | None) -> None:
-        """Keep a frame that came before the connection was let in; None for a binary one."""
-        self._held.append(payload)
-        self._connection.socket.pause_reading()  # not before there is one: the end of a quiet client is to be seen
 
     def make_room(self) -> None:
         """The socket takes data again, or never will: whoever waits in `send` is to look."""
@@ -222,25 +216,12 @@ class PluginSession:
             _log.exception("connection_failed")
             self._connection.close(CloseCode.INTERNAL_ERROR, "")
 
-    def let_in(self, cursor: str | None) -> None:
-        """Every handler has agreed: let the connection in, then do what waited for it."""
-        connection = self._connection
-        if connection.state is not State.ENTERING:
-            return
-        now = asyncio.get_running_loop().time()
-        if not connection.let_in(cursor, self._addresses, now):
-            return
-        self._addresses = []
-        if self._frames:
-            connection.write(b"".join(self._frames))
-            self._frames = []
-        held, self._held = self._held, []
-        for payload in held:
-            if payload is None:
-                connection.refuse_binary(now)
-            else:
-                connection.receive(payload, now)
-        connection.listen()
+    def let_in(self) -> None:
+        """Every handler has agreed: let the connection in, with what they gave it, then do what waited for it."""
+        addresses, self._addresses = self._addresses, []
+        frames, self._frames = self._frames, []
+        self._connection.seen_at = asyncio.get_running_loop().time()  # nobody listened meanwhile
+        self._connection.let_in(addresses, frames)
 
     def _names(self, kind: str) -> tuple[str, ...]:
         prefix = f"{kind}:"

@@ -82,11 +82,11 @@ class Plugins:
 
     # What connections call.
 
-    def enter(self, connection: Connection, cursor: str | None) -> PluginSession:
+    def enter(self, connection: Connection) -> PluginSession:
         """Ask the handlers whether an authenticated connection may come in; it is let in, or closed, by and by."""
         assert connection.identity is not None  # noqa: S101 - else it is not authenticated
         session = PluginSession(self._services, self._tasks, connection, connection.identity)
-        session.enqueue(lambda: self._connect(connection, session, cursor))
+        session.enqueue(lambda: self._connect(connection, session))
         return session
 
     def lost(self, session: PluginSession, code: int) -> None:
@@ -96,7 +96,7 @@ class Plugins:
 
     # The jobs.
 
-    async def _connect(self, connection: Connection, session: PluginSession, cursor: str | None) -> None:
+    async def _connect(self, connection: Connection, session: PluginSession) -> None:
         for plugin in self._plugins:
             try:
                 await self._call(plugin, plugin.on_connect, session)
@@ -112,7 +112,7 @@ class Plugins:
                 session.greeted += 1
             if connection.state is not State.ENTERING:
                 return
-        session.let_in(cursor)
+        session.let_in()
 
     async def _close(self, session: PluginSession, code: int) -> None:
         for plugin in self._plugins[: session.greeted]:

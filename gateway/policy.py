@@ -1,7 +1,7 @@
 """
 The policy: what a client may do with an address.
 
-Four grants per action, chosen by the first pattern that matches the name. Driven by settings, denies by default.
+Five grants per action, chosen by the first pattern that matches the name. Driven by settings, denies by default.
 Pure.
 """
 
@@ -24,10 +24,12 @@ class Action(Enum):
     SEND_TO_USER = "send_to_user"
     SUBSCRIBE = "subscribe"
     ADD_TAG = "add_tag"
+    SEE_ONLINE = "see_online"
 
 
 ANYONE = "anyone"  # every authenticated client
-TOKEN = "token"
+TOKEN = "token"  # those whose token names it
+MEMBER = "member"  # the same, and the durable members of a group
 NOBODY = "nobody"
 SCOPE_PREFIX = "scope:"  # those whose token has the scope behind it
 
@@ -39,7 +41,7 @@ class Rule:
 
     Attributes:
         pattern: What names it is about: `*`, `?` and `[…]` as in a shell, case-sensitive, the whole name.
-        allow: `anyone`, `token`, `scope:<name>` or `nobody`.
+        allow: `anyone`, `token`, `member`, `scope:<name>` or `nobody`.
     """
 
     pattern: str
@@ -48,7 +50,7 @@ class Rule:
 
 def is_grant(text: str) -> bool:
     """Tell whether `text` can stand in `allow`."""
-    return text in {ANYONE, TOKEN, NOBODY} or (text.startswith(SCOPE_PREFIX) and len(text) > len(SCOPE_PREFIX))
+    return text in {ANYONE, TOKEN, MEMBER, NOBODY} or (text.startswith(SCOPE_PREFIX) and len(text) > len(SCOPE_PREFIX))
 
 
 class Policy:
@@ -60,18 +62,23 @@ class Policy:
             for action, of_action in rules.items()
         }
 
-    def allows(self, identity: Identity, action: Action, name: str) -> bool:
-        """Tell whether `identity` may do `action` with the group, user, topic or tag `name`."""
+    def allows(self, identity: Identity, action: Action, name: str, *, member: bool = False) -> bool:
+        """
+        Tell whether `identity` may do `action` with the group, user, topic or tag `name`.
+
+        Args:
+            member: `name` is a group that the user durably belongs to.
+        """
         for pattern, allow in self._rules.get(action, ()):
             if pattern.match(name):
-                return _granted(allow, identity, action, name)
+                return (member and allow == MEMBER) or _granted(allow, identity, action, name)
         return False
 
 
 def _granted(allow: str, identity: Identity, action: Action, name: str) -> bool:
     if allow == ANYONE:
         return True
-    if allow == TOKEN:
+    if allow in (TOKEN, MEMBER):
         return name in _claimed(identity, action)
     if allow.startswith(SCOPE_PREFIX):
         return allow.removeprefix(SCOPE_PREFIX) in identity.scopes
@@ -84,6 +91,6 @@ def _claimed(identity: Identity, action: Action) -> tuple[str, ...]:
         return identity.topics
     if action is Action.ADD_TAG:
         return identity.tags
-    if action is Action.SEND_TO_USER:
-        return (identity.user_id,)  # one's own other devices
+    if action in (Action.SEND_TO_USER, Action.SEE_ONLINE):
+        return (identity.user_id,)  # oneself: one's own other devices
     return identity.groups

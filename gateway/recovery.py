@@ -2,7 +2,7 @@
 Recovery: what an instance does once it knows that it has missed something.
 
 Clients are told to reload. Orders cannot be read again: revocations are loaded anew from where they are kept, and
-enforced; a kick that was missed has had no effect here.
+enforced; so are the profiles of the users who are connected; a kick that was missed has had no effect here.
 """
 
 from __future__ import annotations
@@ -40,6 +40,7 @@ class Recovery:
         """Tell every client, and look up what must not be missed."""
         for connection in list(self._services.connections):
             connection.resync(reason)
+        self._services.members.reload(reason)
         self._services.tasks.start("revocations", self._load_revocations())
         self._also()
 

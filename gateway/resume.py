@@ -8,6 +8,7 @@ that names what is gone. Never silently with less.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from gateway.backfill import Missing
@@ -17,11 +18,13 @@ from gateway.session import State
 if TYPE_CHECKING:
     from gateway.connection import Connection
     from gateway.entry import EntryId
+    from gateway.profiles import Membership
     from gateway.services import Services
     from gateway.subscriber import Hold
 
 Where = Found | Older | Ahead | Unknown
 
+_BEGINNING = (0, 0)
 _RETRY_S = 0.05
 _AHEAD_RETRIES = 60
 
@@ -53,7 +56,7 @@ def resume(services: Services, connection: Connection, where: Where, cursor: str
         def then(found: Found) -> None:
             connection.lag_from(found.after, found.seen)
 
-        missing = Missing(cursor, frozenset(connection.addresses))
+        missing = Missing(cursor, frozenset(connection.addresses), floor=_floor(services, connection))
         services.backfill.start(connection, connection.wait(), missing, then)
     elif isinstance(where, Ahead):
         _await_log(services, connection, connection.wait(), cursor, _AHEAD_RETRIES)
@@ -76,24 +79,52 @@ def _await_log(services: Services, connection: Connection, hold: Hold, cursor: s
         asyncio.get_running_loop().call_later(_RETRY_S, _await_log, services, connection, hold, cursor, retries - 1)
 
 
-def replay_address(services: Services, connection: Connection, address: str, since: str, until: list[EntryId]) -> None:
-    """Send what an address has had since a cursor and until it was joined, at `until` in each partition."""
+def _floor(services: Services, connection: Connection) -> Callable[[str], EntryId | None]:
+    """Return from where on each address is a resuming connection's; those that it is given meanwhile included."""
+    own = frozenset(connection.addresses)
+
+    def floor(address: str) -> EntryId | None:
+        member_since = services.members.member_since(connection, address)
+        return _BEGINNING if member_since is None and address in own else member_since and member_since[1]
+
+    return floor
+
+
+def replay_address(
+    services: Services,
+    connection: Connection,
+    address: str,
+    since: str,
+    until: list[EntryId],
+    member_since: Membership | None = None,
+) -> None:
+    """
+    Send what an address has had since a cursor and until it was joined, at `until` in each partition.
+
+    Args:
+        member_since: Nothing from before is sent.
+    """
     if connection.state is not State.ACTIVE or address not in connection.addresses:
         return
     if connection.held:  # what it resumes with comes first
         loop = asyncio.get_running_loop()
-        loop.call_later(_RETRY_S, replay_address, services, connection, address, since, until)
+        loop.call_later(_RETRY_S, replay_address, services, connection, address, since, until, member_since)
         return
+    first = member_since[1] if member_since is not None else _BEGINNING
 
     def replay(found: Found) -> None:
-        connection.replay(services.log, address, found.after, services.now_ms())
+        if address in connection.addresses:  # it may have been taken away meanwhile
+            floor = services.log.sequence_of(*member_since) if member_since is not None else 0
+            after = max(found.after, floor if floor is not None else services.log.head)
+            connection.replay(services.log, address, after, services.now_ms())
 
     where = locate(services.log, since)
     if isinstance(where, Found):
         replay(where)
         connection.go_on()
     elif isinstance(where, Older):
-        missing = Missing(since, frozenset({address}), until)
+        floor = {address: first}.get
+        missing = Missing(since, frozenset({address}), until, floor=floor)
         services.backfill.start(connection, connection.wait(), missing, replay)
     elif isinstance(where, Unknown):
         connection.resync(where.reason, frozenset({address}))

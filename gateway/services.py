@@ -26,7 +26,9 @@ if TYPE_CHECKING:
     from gateway.backfill import Backfill
     from gateway.chat import Chat
     from gateway.connection import Connection
+    from gateway.members import Members
     from gateway.plugins import Plugins
+    from gateway.store.online import Online
     from gateway.wire.v1 import Reply
 
 _DEPARTED = 5_000
@@ -118,6 +120,8 @@ class Services:
         inbox: The inboxes; None where notifications are not kept.
         ended: Tenant → how many of its connections have ended, and how many commands they sent.
         plugins: Runs the handlers; None where there are none.
+        online: Knows who is online; None where that is off.
+        members: The users' profiles and durable groups; set once, by `wiring`, as it works with all the rest.
     """
 
     instance_id: str
@@ -139,6 +143,8 @@ class Services:
     inbox: Inbox | None = None
     ended: dict[str, tuple[int, int]] = field(default_factory=dict)
     plugins: Plugins | None = None
+    online: Online | None = None
+    members: Members = field(init=False)
 
     @staticmethod
     def now_ms() -> int:

@@ -3,16 +3,15 @@ The session: what state a connection is in, and which moves are legal.
 
 The whole machine is the table below; `move` looks a move up and changes nothing when it is not there. Pure.
 
-    HANDSHAKE ──authenticated──▶ ACTIVE ──────────close──▶ CLOSING ──lost──▶ CLOSED
-        │                          ▲ │ ▲
-        └──admitted──▶ WAITING ────┘ └─┘ authenticated (again: its life is extended)
+    HANDSHAKE ──authenticated──▶ ENTERING ──entered──▶ ACTIVE ──close──▶ CLOSING ──lost──▶ CLOSED
+        │                          ▲ │ ▲                │ ▲
+        └──admitted──▶ WAITING ────┘ └─┘                └─┘ authenticated (again: its life is extended)
                        (for `auth`)
 
-A connection that offers a token in its handshake is ACTIVE from its first byte. One that does not is admitted to
-WAITING, where only `auth` and `ping` are commands. Every state but CLOSED can be lost: the peer may vanish.
-
-Where there are plug-in handlers, HANDSHAKE and WAITING are left by *verified* for ENTERING, in which the handlers are
-asked; *authenticated* leads on from there. Until then the connection receives nothing and its commands wait.
+A connection that offers a token in its handshake is ENTERING from its first byte: until its user's profile is there,
+which it usually is at once, and the plug-in handlers, if any, have agreed. Until then it receives nothing, and its
+commands wait. One without a token is admitted to WAITING, where only `auth` and `ping` are commands. Every state but
+CLOSED can be lost: the peer may vanish.
 """
 
 from __future__ import annotations
@@ -35,19 +34,18 @@ class Move(Enum):
     """What can happen to a connection."""
 
     ADMITTED = "admitted"  # the handshake was accepted without a token
-    VERIFIED = "verified"  # its token is good; the handlers are to say whether it may come in
     AUTHENTICATED = "authenticated"
+    ENTERED = "entered"  # what has to be known of the user is known, or cannot be had
     CLOSE = "close"  # we sent or answered a close frame
     LOST = "lost"  # the transport is gone
 
 
 _TABLE: dict[tuple[State, Move], State] = {
     (State.HANDSHAKE, Move.ADMITTED): State.WAITING,
-    (State.HANDSHAKE, Move.AUTHENTICATED): State.ACTIVE,
-    (State.HANDSHAKE, Move.VERIFIED): State.ENTERING,
-    (State.WAITING, Move.AUTHENTICATED): State.ACTIVE,
-    (State.WAITING, Move.VERIFIED): State.ENTERING,
-    (State.ENTERING, Move.AUTHENTICATED): State.ACTIVE,
+    (State.HANDSHAKE, Move.AUTHENTICATED): State.ENTERING,
+    (State.WAITING, Move.AUTHENTICATED): State.ENTERING,
+    (State.ENTERING, Move.AUTHENTICATED): State.ENTERING,
+    (State.ENTERING, Move.ENTERED): State.ACTIVE,
     (State.ACTIVE, Move.AUTHENTICATED): State.ACTIVE,
     (State.WAITING, Move.CLOSE): State.CLOSING,
     (State.ENTERING, Move.CLOSE): State.CLOSING,
@@ -58,6 +56,9 @@ _TABLE: dict[tuple[State, Move], State] = {
     (State.ACTIVE, Move.LOST): State.CLOSED,
     (State.CLOSING, Move.LOST): State.CLOSED,
 }
+
+OPEN = frozenset({State.WAITING, State.ENTERING, State.ACTIVE})
+"""In which frames can be sent."""
 
 _BEFORE_AUTH = frozenset({"auth", "ping"})
 

@@ -7,6 +7,7 @@ With `app`, the only module that reads settings; nothing is started here.
 from __future__ import annotations
 
 import resource
+import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,11 +32,14 @@ from gateway.fanout import Fanout
 from gateway.history import History
 from gateway.hub import Hub
 from gateway.log import Log
+from gateway.members import Members
 from gateway.metrics import Metrics
 from gateway.orders import Orders
 from gateway.plugin_loading import load
 from gateway.plugins import Plugins
 from gateway.policy import Action, Policy
+from gateway.presence import Kept, Tracker
+from gateway.presence_service import PresenceService
 from gateway.projector import BLOCK_S, Projector
 from gateway.questions import Respondent
 from gateway.recalls import MESSAGE_RECALLED, Recalls
@@ -48,12 +52,15 @@ from gateway.settings import Http, Listen, Settings
 from gateway.store.connection import connect
 from gateway.store.inbox import Inbox, InboxRules, inbox_rules
 from gateway.store.inbox_work import WorkStream
+from gateway.store.online import Online
+from gateway.store.presence import PresenceStore
 from gateway.store.stream import StreamReader
 from gateway.tls import Certificate
 from gateway.tracing import Tracing, open_tracing
 from gateway.wire.v1 import DeflateWire, TextWire
 from publisher import Publisher
-from publisher.event import ACCESS, CANARY, CLIENT_STATISTICS, CLIENTS, EXPLAIN
+from publisher.event import ACCESS, CANARY, CLIENT_STATISTICS, CLIENTS, EXPLAIN, MEMBERS
+from publisher.notification import UNREAD_COUNT
 from publisher.templates import Templates
 
 _log = structlog.get_logger()
@@ -70,6 +77,7 @@ class Parts:
     text_wire: TextWire
     reports: Reports
     rules: AddressRules
+    presence: PresenceService | None
     canary: Canary
     tracing: Tracing | None = None
 
@@ -89,7 +97,8 @@ def build(settings: Settings, redis: Redis) -> Parts:
         entry_id = poison.entry_id.decode("ascii", "replace")
         _log.error("poison_entry", entry=entry_id, problem=str(poison))
 
-    hub = Hub()
+    tracker = Tracker(_kept(settings), settings.presence.leave_grace_s) if settings.presence.enabled else None
+    hub = Hub(observe=tracker.observe if tracker is not None else None)
     revocations = Revocations()
     lifetime_s = settings.auth.max_lifetime_s
     orders = Orders(hub, revocations, max_token_lifetime_s=lifetime_s, on_poison=on_poison)
@@ -113,11 +122,15 @@ def build(settings: Settings, redis: Redis) -> Parts:
         backfill=Backfill(redis, log, tasks, max_entries=settings.log.replay_entries, recalled=chat.recalls),
         chat=chat,
         inbox=inbox(settings, redis),
+        online=online(settings, redis, settings.instance_id),
     )
     services.commands = command_table(services)
+    services.members = Members(services, redis, partitions=settings.log.partitions, keep_s=settings.log.retention_s)
     if settings.handlers:
         services.plugins = Plugins(services, load(settings.handlers), timeout_s=settings.limits.handler_timeout_s)
         services.commands = services.plugins.commands(services.commands)
+    orders.add(MEMBERS, services.members.changed)
+    orders.add(UNREAD_COUNT, services.members.counted)
     _add_questions(services, orders, Respondent(redis, settings.instance_id, tasks))
     rules = address_rules(settings)
     access = Access(rules, services, redis)
@@ -128,7 +141,8 @@ def build(settings: Settings, redis: Redis) -> Parts:
     text_wire = TextWire(lambda number: log.partitions[number].epoch, on_poison)
     canary = _canary(settings, services)
     orders.add(CANARY, canary.obey)
-    return Parts(services, consumers, text_wire, reports, rules, canary, tracing)
+    presence = _presence(settings, redis, tracker)
+    return Parts(services, consumers, text_wire, reports, rules, presence, canary, tracing)
 
 
 def _add_questions(services: Services, orders: Orders, respondent: Respondent) -> None:
@@ -316,6 +330,25 @@ def projectors(settings: Settings, redis: Redis, metrics: Metrics) -> list[Proje
 def templates(settings: Settings) -> Templates:
     """Return the configured message templates."""
     return Templates({name: template.plain() for name, template in settings.templates.items()})
+
+
+def online(settings: Settings, redis: Redis, instance_id: str | None = None) -> Online | None:
+    """Return what knows who is online; None where that is off."""
+    if not settings.presence.enabled:
+        return None
+    return Online(redis, partitions=settings.log.partitions, kept=_kept(settings), instance_id=instance_id)
+
+
+def _kept(settings: Settings) -> Kept:
+    return Kept(settings.presence.groups)
+
+
+def _presence(settings: Settings, redis: Redis, tracker: Tracker | None) -> PresenceService | None:
+    if tracker is None:
+        return None
+    log = settings.log
+    store = PresenceStore(redis, token=secrets.token_hex(8), partitions=log.partitions, maxlen=log.maxlen)
+    return PresenceService(tracker, store, settings.instance_id)
 
 
 def authenticator(settings: Settings) -> Authenticator:

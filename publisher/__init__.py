@@ -15,14 +15,17 @@ from publisher.cursor import Cursor
 from publisher.errors import PublishError, PublishIncomplete, PublishUnavailable, PublishUnknown
 from publisher.event import Event, EventOptions, EventSpec, make_event
 from publisher.location import redis_url
+from publisher.membership import Changed, Members
 from publisher.notification import Notifications, make_notifications
 from publisher.receipt import Receipt, Target
 
 __all__ = [
+    "Changed",
     "Cursor",
     "Event",
     "EventOptions",
     "EventSpec",
+    "Members",
     "Notifications",
     "PublishError",
     "PublishIncomplete",

@@ -32,6 +32,7 @@ from publisher.event import (
     make_event,
 )
 from publisher.failure import REDIS_ERRORS, describe
+from publisher.groups import Groups
 from publisher.lane import Lane
 from publisher.link import open_link
 from publisher.notification import NotificationOptions, Notifications, make_notifications
@@ -62,6 +63,9 @@ class Publisher:
         max_queue: How many events of a partition may wait to be sent.
         history_messages: How many events a group's history holds at most; see `history` in `make_event`.
         history_days: How long. Both as the gateways' settings have them.
+
+    Attributes:
+        groups: Durable membership of groups.
 
     Raises:
         ValueError: An option or the URL does not hold.
@@ -100,6 +104,7 @@ class Publisher:
         self._book = TemplateBook()
         self._fetching = asyncio.Lock()
         self._closed = False
+        self.groups = Groups(self._build, self._send_all)
 
     async def __aenter__(self) -> Self:
         return self

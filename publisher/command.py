@@ -155,6 +155,24 @@ class CommandBuilder:
             key,
         )
 
+    @property
+    def partitions(self) -> int:
+        """How many streams make up the log."""
+        return self._partitions
+
+    @property
+    def maxlen(self) -> bytes:
+        """About how many entries a stream keeps at most."""
+        return self._maxlen
+
+    def log_keys(self, partition: int) -> tuple[bytes, bytes]:
+        """Return the keys of a partition's stream and of its epoch."""
+        return self._log_keys[partition]
+
+    def idempotency(self, event: Event, partition: int) -> tuple[str | None, tuple[bytes, ...], bytes]:
+        """Return the idempotency key of an event, one made for it where it is to be retried: its Redis key, its ttl."""
+        return self._idempotency(event, partition)
+
     def _idempotency(
         self, event: Event, partition: int, name: Callable[[int, str, str], str] = keys.idempotency
     ) -> tuple[str | None, tuple[bytes, ...], bytes]:

@@ -57,6 +57,7 @@ EXPLAIN: Final = "explain"
 CLIENTS: Final = "clients"
 CLIENT_STATISTICS: Final = "client_statistics"
 ACCESS: Final = "access"
+MEMBERS: Final = "members"
 CANARY: Final = "canary"
 
 MAX_EVENT_BYTES: Final = 256 * 1024

@@ -93,6 +93,20 @@ def access_rules(partition: int) -> str:
     return f"{stream(partition)}:access"
 
 
+def members(partition: int, tenant: str, group: str) -> str:
+    """
+    Sorted set: the durable members of a group, scored by when (ms) each was added. Lasts.
+
+    The partition is that of `group:<group>`, as of the two keys' control entries. A tenant's name has no ':'.
+    """
+    return f"{PREFIX}members:{{events:{partition}}}:{tenant}:group:{group}"
+
+
+def memberships(partition: int, tenant: str, user: str) -> str:
+    """Hash: those groups of a user that belong to a partition, each with the id of the entry that added it. Lasts."""
+    return f"{PREFIX}members:{{events:{partition}}}:{tenant}:user:{user}"
+
+
 def partition_of(address: str, partitions: int) -> int:
     """Return the partition of an event whose first address is `address`."""
     return crc32(address.encode()) % partitions if partitions > 1 else 0

@@ -32,6 +32,7 @@ from publisher.event import (
     make_event,
 )
 from publisher.failure import REDIS_ERRORS, describe
+from publisher.groups import BlockingGroups
 from publisher.notification import NotificationOptions, make_notifications
 from publisher.options import MAX_BATCH, Options
 from publisher.receipt import Receipt, query, receipt_of
@@ -75,6 +76,7 @@ class Publisher:
         self._client: Any = self._own_client or redis
         self._book = TemplateBook()
         self._closed = False
+        self.groups = BlockingGroups(self._build, self._send_all)
 
     def __enter__(self) -> Self:
         return self

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from gateway.commands import chat, history, membership, reading, recall, receipts, session
+from gateway.commands import chat, history, membership, presence, reading, recall, receipts, session
 from gateway.services import CommandFunction, Services
 
 
@@ -23,6 +23,7 @@ def command_table(services: Services) -> Mapping[str, CommandFunction]:
         recall.commands,
         history.commands,
         reading.commands,
+        presence.commands,
         receipts.commands,
     )
     return {name: function for family in families for name, function in family(services).items()}

@@ -8,7 +8,7 @@ from dataclasses import replace
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
 
-from gateway.commands import arguments
+from gateway.commands import arguments, rights
 from gateway.commands.stored import stored
 from gateway.errors import CommandError
 from gateway.identity import Identity
@@ -81,7 +81,7 @@ def _typing(services: Services, connection: Connection, data: Any) -> Reply | as
     identity = connection.identity
     assert identity is not None  # noqa: S101 - the session lets nobody else type
     group_id = arguments.joined_group(connection, data)
-    _check_may_send(services, identity, group_id)
+    _check_may_send(services, connection, group_id)
     # Clients say it at every key. Once a second is what anybody can see; the rest costs a look-up here.
     who = (identity.tenant, identity.user_id, group_id)
     if not services.chat.typing.passes(who, asyncio.get_running_loop().time()):
@@ -105,7 +105,7 @@ def _audience(
     """Return whom a message goes to, and the field that says so to its receivers."""
     if "group_id" in data:
         group_id = arguments.joined_group(connection, data)
-        _check_may_send(services, identity, group_id)
+        _check_may_send(services, connection, group_id)
         return [f"group:{group_id}"], {"group_id": group_id}
     user_id = arguments.name(data, "to")
     if not services.policy.allows(identity, Action.SEND_TO_USER, user_id):
@@ -113,9 +113,8 @@ def _audience(
     return [f"user:{user_id}", f"user:{identity.user_id}"], {"to": user_id}
 
 
-def _check_may_send(services: Services, identity: Identity, group_id: str) -> None:
-    if not services.policy.allows(identity, Action.SEND_TO_GROUP, group_id):
-        raise CommandError(403, f"the policy does not let you send to the group {group_id!r:.80}")
+def _check_may_send(services: Services, connection: Connection, group_id: str) -> None:
+    rights.check(services, connection, Action.SEND_TO_GROUP, group_id, f"send to the group {group_id!r:.80}")
 
 
 def _key(event: Event) -> str:

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from gateway.commands import arguments
-from gateway.errors import CommandError
+from gateway import joining
+from gateway.commands import arguments, rights
 from gateway.policy import Action
 from gateway.wire.v1 import Reply, ack
 
@@ -36,10 +36,9 @@ def _joining(services: Services, kind: str, field: str, action: Action, *, filte
         name = arguments.name(data, field)
         since = arguments.cursor(data, "since")
         wanted = arguments.event_filter(data, "filter") if filtered else None
-        identity = connection.identity
-        if identity is None or not services.policy.allows(identity, action, name):
-            raise CommandError(403, f"the policy does not let you {action.value} {name!r:.80}")
-        return connection.join(f"{kind}:{name}", since, wanted)
+        address = f"{kind}:{name}"
+        member_since = rights.check(services, connection, action, name, f"{action.value} {name!r:.80}")
+        return joining.join(services, connection, address, since=since, wanted=wanted, member_since=member_since)
 
     return join
 

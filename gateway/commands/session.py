@@ -90,6 +90,7 @@ def _no_room(services: Services, connection: Connection) -> Reply:
 def _client_info(services: Services, connection: Connection) -> Reply:
     identity = connection.identity
     assert identity is not None  # noqa: S101 - the session lets nobody else ask
+    profile = connection.profile
     names: dict[str, list[str]] = {"group": [], "tag": [], "topic": []}
     for address in connection.addresses:
         kind, _, name = address.partition(":")
@@ -106,6 +107,7 @@ def _client_info(services: Services, connection: Connection) -> Reply:
         connected_at=connection.opened_at,
         expires_at=int(identity.expires_at * 1000),
         groups=sorted(names["group"]),
+        durable_groups=sorted(profile.groups) if profile is not None and profile.loaded else None,
         tags=sorted(names["tag"]),
         topics=sorted(names["topic"]),
         cursor=connection.cursor(),

@@ -79,6 +79,7 @@ class Cluster(BaseModel):
 class Stats(BaseModel):
     """Counts."""
 
+    online_users: int | None = Field(description="Users of all tenants who are online, on all instances.")
     instance: dict[str, Any] = Field(description="This process, since its start.")
     cluster: Cluster
 

@@ -12,9 +12,12 @@ from gateway.http import (
     batch_routes,
     client_routes,
     docs_routes,
+    group_routes,
     history_routes,
+    javascript_routes,
     notification_routes,
     operation_routes,
+    presence_routes,
     push_routes,
     receipt_routes,
     user_routes,
@@ -30,9 +33,11 @@ _ROUTERS: Final[tuple[APIRouter, ...]] = (
     notification_routes.router,
     client_routes.router,
     user_routes.router,
+    group_routes.router,
     history_routes.router,
     receipt_routes.router,
     access_routes.router,
+    presence_routes.router,
     operation_routes.router,
 )
 
@@ -48,7 +53,7 @@ What fails is answered with problem JSON (RFC 9457).
 """
 
 
-def make_api(context: Context, *, docs: bool, version: str, metrics: APIRouter | None = None) -> ASGIApp:
+def make_api(context: Context, *, docs: bool, client: bool, version: str, metrics: APIRouter | None = None) -> ASGIApp:
     """
     Return the API, without its gate.
 
@@ -77,6 +82,8 @@ def make_api(context: Context, *, docs: bool, version: str, metrics: APIRouter |
     add_handlers(app)
     for router in (*_ROUTERS, *([metrics] if metrics is not None else [])):
         app.include_router(router)
+    if client:
+        javascript_routes.add_client(app)
     if docs:
         docs_routes.add_docs(app, describe(app))
     return app

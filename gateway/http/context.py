@@ -15,6 +15,7 @@ from gateway.http.problems import Problem
 from gateway.metrics import Metrics
 from gateway.questions import Answers
 from gateway.store.inbox import Inbox
+from gateway.store.online import Online
 from publisher import Publisher
 from publisher.templates import Templates
 
@@ -40,6 +41,7 @@ class Context:
         rules: Asks Redis for the address rules that were given at run time.
         timeout_s: Longest wait for Redis.
         inbox: The inboxes; None where notifications are not kept.
+        online: Knows who is online; None where that is off.
         metrics_text: Returns what Prometheus reads, and its media type.
     """
 
@@ -57,6 +59,7 @@ class Context:
     timeout_s: float
     metrics_text: Callable[[], tuple[bytes, str]]
     inbox: Inbox | None = None
+    online: Online | None = None
 
     async def live_instances(self) -> Leases:
         """Return every live instance's id with what it says of itself. Raises errors of redis-py, TimeoutError too."""

@@ -10,6 +10,7 @@ from fastapi import APIRouter, Response
 from gateway.http.answers import AUTH_PROBLEMS, Cluster, Health, Ready, Stats, problems
 from gateway.http.callers import Pushing
 from gateway.http.context import InContext
+from gateway.http.presence_routes import asked
 from gateway.http.problems import later
 from gateway.statistics import summed, unpacked
 from publisher.failure import REDIS_ERRORS
@@ -46,12 +47,14 @@ async def stats(_caller: Pushing, context: InContext) -> Stats:
         leases = await context.live_instances()
     except REDIS_ERRORS:
         raise later("Redis does not answer", 1) from None
+    online = await asked(context, context.online.count()) if context.online is not None else None
     instances = [_instance(name, leases[name]) for name in sorted(leases)]
     connections = sum(instance.get("connections", 0) for instance in instances)
     mine = dict(context.facts())
     stated = [each["statistics"] for each in instances if "statistics" in each and each["id"] != mine.get("id")]
     total = dict(summed([mine["statistics"], *stated]))  # its own are of now, and an API alone has no lease
-    return Stats(instance=mine, cluster=Cluster(connections=connections, instances=instances, statistics=total))
+    cluster = Cluster(connections=connections, instances=instances, statistics=total)
+    return Stats(online_users=online, instance=mine, cluster=cluster)
 
 
 def _instance(name: str, facts: Mapping[str, str]) -> dict[str, Any]:

@@ -58,12 +58,15 @@ class Rule(Section):
     """One line of the policy."""
 
     pattern: str = Field("*", min_length=1, description="Names it is about: `*`, `?` and `[…]` as in a shell.")
-    allow: str = Field(description="`anyone`, `token` (named in the claims), `scope:<name>` or `nobody`.")
+    allow: str = Field(
+        description="`anyone`, `token` (named in the claims), `member` (that, or a durable member of the group), "
+        "`scope:<name>` or `nobody`."
+    )
 
     @model_validator(mode="after")
     def _known(self) -> Rule:
         if not is_grant(self.allow):
-            raise ValueError(f"{self.allow!r} is not one of: anyone, token, scope:<name>, nobody")
+            raise ValueError(f"{self.allow!r} is not one of: anyone, token, member, scope:<name>, nobody")
         return self
 
     def plain(self) -> PolicyRule:
@@ -77,8 +80,9 @@ Rules = tuple[Rule, ...]
 class Policy(Section):
     """What clients may do; the first matching rule decides, and what no rule matches is denied."""
 
-    join_group: Rules = Field((Rule(allow="token"),), description="Who may join which group.")
-    send_to_group: Rules = Field((Rule(allow="token"),), description="Who, being a member, may send to which group.")
+    join_group: Rules = Field((Rule(allow="member"),), description="Who may join which group.")
+    send_to_group: Rules = Field((Rule(allow="member"),), description="Who, having joined, may send to which group.")
     send_to_user: Rules = Field((), description="Who may send to which user.")
     subscribe: Rules = Field((Rule(allow="token"),), description="Who may subscribe to which topic.")
     add_tag: Rules = Field((Rule(allow="token"),), description="Who may give themselves which tag.")
+    see_online: Rules = Field((Rule(allow="token"),), description="Who may ask whether which user is online.")

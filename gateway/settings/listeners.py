@@ -75,6 +75,14 @@ class Http(TlsSection):
     docs: bool | None = Field(
         None, description="Serve `/docs` and `/openapi.json`, to everybody. Default: in dev mode only."
     )
+    client: bool = Field(
+        True, description="Serve the JavaScript client, `/tidegate.js`, to everybody: public code without data."
+    )
+    origins: tuple[str, ...] = Field(
+        (),
+        description="Origins whose pages may call the HTTP API, for example `https://app.example.com`, besides the "
+        "API's own host. `*` allows every page.",
+    )
     metrics: Annotated[Literal["off", "credential", "open"], BeforeValidator(_off)] = Field(
         "credential",
         description="Serve `/metrics`: to nobody, to callers who may push, or to everybody; in dev mode to everybody.",

@@ -17,6 +17,7 @@ from gateway.settings.clients import Heartbeat, Limits, Policy
 from gateway.settings.extensions import Handlers, Templates
 from gateway.settings.inbox import Inbox
 from gateway.settings.listeners import Compression, Http, Listen
+from gateway.settings.presence import Presence
 from gateway.settings.process import Instance, Log, Logging, Redis, Shutdown
 from gateway.settings.ready import Ready
 from gateway.settings.tracing import Tracing
@@ -56,6 +57,7 @@ class Settings(BaseSettings):
     policy: Policy = Policy()
     chat: Chat = Chat()
     history: History = History()
+    presence: Presence = Presence()
     compression: Compression = Compression()
     ready: Ready = Ready()
     shutdown: Shutdown = Shutdown()
@@ -128,9 +130,13 @@ class Settings(BaseSettings):
 _OPEN = {"allow": "anyone"}
 _DEV_DEFAULTS: dict[str, Any] = {
     "listen": {"host": "127.0.0.1", "origins": ["*"]},
-    "http": {"metrics": "open"},
-    "policy": {action: [_OPEN] for action in ("join_group", "send_to_group", "send_to_user", "subscribe", "add_tag")},
+    "http": {"origins": ["*"], "metrics": "open"},
     "history": {"groups": ["*"]},
+    "policy": {
+        action: [_OPEN]
+        for action in ("join_group", "send_to_group", "send_to_user", "subscribe", "add_tag", "see_online")
+    },
+    "presence": {"groups": ["*"]},
     "logging": {"format": "console"},
     "shutdown": {"drain_s": 0.5},
 }

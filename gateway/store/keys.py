@@ -14,6 +14,8 @@ from publisher.keys import (
     inbox_owner,
     inbox_unread,
     inbox_work,
+    memberships,
+    partition_of,
     receipt,
     revocations,
     stream,
@@ -31,8 +33,16 @@ __all__ = [
     "history",
     "inbox_owner",
     "inbox_pattern",
+    "inbox_unread",
     "inbox_work",
     "instance",
+    "memberships",
+    "partition_of",
+    "presence_group",
+    "presence_held",
+    "presence_instances",
+    "presence_tenants",
+    "presence_users",
     "receipt",
     "revocations",
     "stream",
@@ -65,3 +75,35 @@ def inbox_pattern(tenant: str | None) -> str:
 def answers(request: str) -> str:
     """List: what the instances answered to one question; expires."""
     return f"{PREFIX}answers:{request}"
+
+
+# Presence. All of a partition's in its slot; `@` is in no tenant's name.
+
+
+def presence_users(partition: int, tenant: str) -> str:
+    """Hash: each of a tenant's users who is online → the instances that hold them, separated by spaces; expires."""
+    return f"{_presence(partition)}:{tenant}:users"
+
+
+def presence_group(partition: int, tenant: str, group_id: str) -> str:
+    """Hash: the same of the users in one group; expires."""
+    return f"{_presence(partition)}:{tenant}:group:{group_id}"
+
+
+def presence_instances(partition: int) -> str:
+    """Hash: each instance that holds presence → its process, its last batch and its last beat; expires."""
+    return f"{_presence(partition)}:@instances"
+
+
+def presence_held(partition: int, instance_id: str) -> str:
+    """Set: what an instance holds, so that others can remove it; expires."""
+    return f"{_presence(partition)}:@held:{instance_id}"
+
+
+def presence_tenants(partition: int) -> str:
+    """Set: the tenants that have users online; expires."""
+    return f"{_presence(partition)}:@tenants"
+
+
+def _presence(partition: int) -> str:
+    return f"{PREFIX}presence:{{events:{partition}}}"

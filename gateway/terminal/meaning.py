@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Final
 
-from gateway.policy import ANYONE, NOBODY, SCOPE_PREFIX, TOKEN
+from gateway.policy import ANYONE, MEMBER, NOBODY, SCOPE_PREFIX, TOKEN
 from gateway.settings import Rule, Settings
 from gateway.terminal.addresses import http_url, websocket_url
 from gateway.terminal.quantities import duration, number, size
@@ -158,7 +158,9 @@ def _policy(settings: Settings) -> Iterator[str]:
 def _allowed(allow: str, verb: str, what: str, named: str) -> str:
     if allow == ANYONE:
         return f"everybody may {verb} {what}"
-    if allow == TOKEN:
+    if allow == MEMBER and "group" in what:
+        named += ", and those that they are durable members of"
+    if allow in (TOKEN, MEMBER):
         which = named if what.startswith("any ") else f"{what}, if it is one of {named}"
         return f"clients may {verb} {which}"
     if allow == NOBODY:
@@ -191,6 +193,8 @@ def _warnings(settings: Settings) -> Iterator[str]:
         yield f"the open file limit, {number(limit)}, is low: raise it (ulimit -n, LimitNOFILE=) for more connections"
     if settings.mode == "production" and "*" in settings.listen.origins:
         yield "listen.origins: `*` lets a script on any web page connect with its visitor's token"
+    if settings.mode == "production" and "*" in settings.http.origins:
+        yield "http.origins: `*` lets a script on any web page that has a token call the HTTP API"
     if settings.mode == "production" and auth.audience is None and (auth.public_keys or auth.jwks_url):
         yield "auth.audience is not set: tokens that the issuer made for other services are accepted if they have none"
     if auth.jwks_url and auth.jwks_url.startswith("http://"):

@@ -13,8 +13,8 @@ from tests.support.gateway import RunningGateway, running_gateway
 
 @pytest.fixture
 async def gateway(redis_url: str) -> AsyncIterator[RunningGateway]:
-    """One gateway, with a policy that allows everything, and groups that keep everything."""
-    async with running_gateway(redis_url, history__groups=["*"]) as running:
+    """One gateway, with a policy that allows everything, and groups that keep everything and say who is there."""
+    async with running_gateway(redis_url, history__groups=["*"], presence__groups=["*"]) as running:
         yield running
 
 

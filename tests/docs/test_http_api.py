@@ -29,7 +29,7 @@ async def gateway(redis_url):
     (example,) = blocks(PAGE, "yaml")
     keys = load(**yaml.safe_load(example.text)).http.api_keys
     async with running_gateway(
-        redis_url, http__docs=True, http__api_keys=[key.model_dump() for key in keys]
+        redis_url, presence__groups=["*"], http__docs=True, http__api_keys=[key.model_dump() for key in keys]
     ) as running:
         yield running
 
@@ -78,6 +78,10 @@ async def test_the_commands_do_what_the_page_says(gateway, tmp_path):
             assert all(map(Cursor.parse, answer["ids"]))
         elif "/api/v1/access" in call and "-d" not in call:
             assert [rule["network"] for rule in answer["rules"]] == ["203.0.113.0/24"]
+        elif "/online" in call or "/presence" in call:
+            assert "42" in json.dumps(answer) or "chat-1" in json.dumps(answer)
+        elif ("/members" in call or "/groups" in call) and "-X" not in call:
+            assert answer.get("user_ids") == ["42"] or answer["group_ids"] == ["ops"]
         elif "/message" in call or "/api/v1" in call:
             assert Cursor.parse(answer["id"])
     # When an inbox is written, and marked, is not for this page to say.
@@ -121,8 +125,9 @@ async def test_the_tables_list_every_route_and_what_it_takes(gateway):
 def test_the_page_names_the_other_routes():
     text = (ROOT / PAGE).read_text()
     users = ("/users/42/kick", "/users/42/revoke", "/clients/", "/tokens/", "/message/clients")
+    groups = ("/groups/{group_id}/members", "/groups/{group_id}/members/{user_id}", "/users/{user_id}/groups")
     rest = ("/receipts/", "/health", "/ready", "/stats", "/metrics", "/history", "/api/v1/access")
-    for path in (*users, *rest):
+    for path in (*users, *groups, *rest):
         assert path in text
 
 

@@ -149,12 +149,13 @@ async def test_a_first_auth_frame_is_answered_as_shown(gateway, sent, shown):
 async def real_frames(redis_url):
     """Return frames that a gateway sends without being asked, or asked in ways that no example shows."""
     frames = []
-    async with running_gateway(redis_url) as gateway, Publisher(redis_url) as tide:
+    async with running_gateway(redis_url, presence__groups=["*"]) as gateway, Publisher(redis_url) as tide:
         async with connect(f"{gateway.url}?token={gateway.token('42')}&cursor={LOST_EPOCH}") as ws:
             frames += [await receive(ws), await receive(ws)]  # welcome, resync
         async with client(gateway, **CLAIMS) as ws, client(gateway, "7", name="Grace", groups=["chat-1"]) as grace:
             await tide.publish("order.shipped", {"order": 7}, to="user:42")
             frames.append(await receive_type(ws, "order.shipped"))
+            frames.append(await receive_type(ws, "presence"))
             trace = f"00-{'4' * 32}-{'2' * 16}-01"
             await tide.publish("order.shipped", {"order": 7}, to="user:42", traceparent=trace)
             frames.append(await receive_type(ws, "order.shipped"))

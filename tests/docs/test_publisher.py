@@ -55,7 +55,7 @@ async def test_the_snippets_run_as_they_stand(redis_url, stored):
         await scope["tide"].aclose()
     names = stored()
     pushed = {"order.shipped", "order.moved", "notice", "tick", "notification"}
-    assert set(names) == pushed | {"kick", "revoke", "access"}
+    assert set(names) == pushed | {"alarm", "members", "kick", "revoke", "access"}
     assert names.count("kick") == names.count("revoke") == 2
     assert Cursor.parse(scope["event_id"])
 

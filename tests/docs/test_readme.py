@@ -16,17 +16,11 @@ import pytest
 from publisher import Cursor
 from tests.docs.markdown import ROOT, blocks, document
 from tests.support.gateway import SECRET
+from tests.support.terminal import Piped
+from tests.support.waiting import wait_until
 
 PAGE = "README.md"
-PAGES = [
-    PAGE,
-    "CONTRIBUTING.md",
-    "CHANGELOG.md",
-    "docs/protocol.md",
-    "docs/publisher.md",
-    "docs/http-api.md",
-    "docs/security.md",
-]
+PAGES = sorted(str(path.relative_to(ROOT)) for path in (*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")))
 
 
 @pytest.fixture
@@ -150,7 +144,49 @@ def test_the_place_for_the_benchmark_is_marked():
 def test_every_example_is_of_a_kind_that_is_checked(page):
     """A new kind of block needs a test of its own, or would rot."""
     known = {"sh", "js", "yaml", "python", "python sentinel", "python cluster"}
+    known |= {"html", "js node", "ts"}
     known |= {"json", "json client", "json server", "json http 401"}
     fences = re.findall(r"^```(.*)$", document(page), re.MULTILINE)[::2]
     drawings = {""}
     assert set(fences) <= known | drawings
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_a_page_with_something_to_run_has_a_test_that_names_it(page):
+    if not blocks(page, "sh", "js", "python"):
+        return
+    tests = [path for path in (ROOT / "tests").rglob("test_*.py") if f'"{page}"' in path.read_text()]
+    assert tests, "nothing runs what this page shows"
+
+
+def test_every_page_is_in_the_index_of_the_documents():
+    index = document("docs/README.md")
+    pages = {page.removeprefix("docs/") for page in PAGES if page.startswith("docs/")} - {"README.md"}
+    assert {page for page in pages if f"({page})" not in index} == set()
+
+
+@pytest.fixture
+def installed(tmp_path, environ, redis_url):
+    """What the reader has after `pip install`: a command `gateway`, and a configuration in the folder."""
+    command = tmp_path / "bin" / "gateway"
+    command.parent.mkdir()
+    command.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} -m gateway "$@"\n')
+    command.chmod(0o755)
+    (tmp_path / "gateway.yaml").write_text(
+        f"redis: {{url: {redis_url}}}\nauth: {{secret: {SECRET}}}\n"
+        "listen: {host: 127.0.0.1, port: 0}\nhttp: {port: 0}\nshutdown: {drain_s: 0}\n"
+    )
+    others = {name: value for name, value in environ.items() if not name.startswith("GATEWAY_")}
+    return {**others, "PATH": f"{command.parent}:{environ['PATH']}"}
+
+
+async def test_the_configuration_that_the_readme_asks_for_is_checked_and_served(installed, tmp_path):
+    (check,) = shell_lines("gateway check")
+    done = await asyncio.create_subprocess_exec("bash", "-c", check, env=installed, cwd=tmp_path)
+    assert await done.wait() == 0
+    (serve,) = shell_lines("gateway serve")
+    workers = int(serve.rpartition(" ")[2])
+    async with Piped(["bash", "-c", f"exec {serve}"], cwd=tmp_path, environ=installed) as gateway:
+        await wait_until(lambda: gateway.err.count('"listening"') == workers, 60)
+        gateway.terminate()
+        assert await gateway.ended(30) == 0

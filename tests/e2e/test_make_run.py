@@ -37,9 +37,10 @@ class Clone:
         environment = folder / ".venv"
         environment.mkdir()
         for path in Path(sys.prefix).iterdir():
-            if path.name != "installed":
+            if path.name not in {"installed", "runnable"}:
                 (environment / path.name).symlink_to(path)
         (environment / "installed").touch()
+        (environment / "runnable").touch()
 
     def environ(self, **variables: str) -> dict[str, str]:
         """Return an environment for `make run`."""

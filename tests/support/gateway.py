@@ -44,7 +44,8 @@ SECRET = "a-secret-of-the-tests-and-of-nobody-else-0123456789"
 _OPEN = ({"allow": "anyone"},)
 
 OPEN_POLICY = {
-    f"policy__{action}": _OPEN for action in ("join_group", "send_to_group", "send_to_user", "subscribe", "add_tag")
+    f"policy__{action}": _OPEN
+    for action in ("join_group", "send_to_group", "send_to_user", "subscribe", "add_tag", "see_online")
 }
 PRODUCTION_POLICY = dict.fromkeys(OPEN_POLICY)
 TEST_SETTINGS: dict[str, Any] = {
@@ -147,6 +148,11 @@ class GatewayProcess:
     def url(self) -> str:
         """Its WebSocket endpoint."""
         return f"ws://127.0.0.1:{self.port}/ws"
+
+    @property
+    def http_url(self) -> str:
+        """Its HTTP API."""
+        return f"http://127.0.0.1:{self.log_events('listening')[-1]['http_port']}"
 
     @property
     def pid(self) -> int:

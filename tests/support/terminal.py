@@ -89,10 +89,13 @@ async def run(
 
 
 class Piped:
-    """A program that runs on, with pipes: what it prints is read as it comes."""
+    """A program that runs on, with pipes: what it prints is read as it comes. It `fails` where tracebacks are meant."""
 
-    def __init__(self, command: Sequence[str | Path], *, cwd: Path, environ: Mapping[str, str]) -> None:
+    def __init__(
+        self, command: Sequence[str | Path], *, cwd: Path, environ: Mapping[str, str], fails: bool = False
+    ) -> None:
         self._command = [str(part) for part in command]
+        self._fails = fails
         self._cwd = cwd
         self._environ = dict(environ)
         self._process: asyncio.subprocess.Process
@@ -119,12 +122,17 @@ class Piped:
             self._process.stdin.close()
         await self._process.wait()
         await asyncio.gather(*self._readers)
-        assert "Traceback" not in self.err, self.err
+        assert self._fails or "Traceback" not in self.err, self.err
 
     async def _read(self, name: str) -> None:
         stream = getattr(self._process, f"std{name}")
         while data := await stream.read(65_536):
             setattr(self, name, getattr(self, name) + data.decode(errors="replace"))
+
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+        return self._process.pid
 
     def lines(self) -> list[str]:
         """Return the complete lines of standard output."""
@@ -148,6 +156,10 @@ class Piped:
     def signal(self, number: signal.Signals) -> None:
         """Send a signal."""
         self._process.send_signal(number)
+
+    def terminate(self) -> None:
+        """Ask it to end (SIGTERM)."""
+        self._process.terminate()
 
     async def shows(self, text: str, *, err: bool = False, timeout_s: float = 15) -> None:
         """Wait until it has printed `text`."""

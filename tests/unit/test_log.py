@@ -483,3 +483,30 @@ def test_an_empty_log_has_nothing_of_an_address() -> None:
     log = filled(3)
     log.reset(0, "e2", (5, 0))
     assert list(log.newest_first("default", "all")) == []
+
+
+def test_what_left_memory_between_two_looks_is_not_taken_from_the_other_end() -> None:
+    log = log_of(max_entries=5)
+    source = Source()
+    log.extend([source.entry() for _ in range(5)], 0)
+    assert log.due("default", {"all": 0}, 0) == [1, 2, 3, 4, 5]
+    with mock.patch("gateway.log._COMPACT_AFTER", 0):
+        log.extend([source.entry() for _ in range(3)], 0)
+        log.extend([source.entry() for _ in range(5)], 0)
+    assert log.due("default", {"all": 0}, 0) == [9, 10, 11, 12, 13]
+
+
+# Where an id stands
+
+
+def test_sequence_of_an_id_is_that_of_the_last_entry_up_to_it() -> None:
+    log = Log(partitions=2, retention_ms=10**12, max_entries=3, max_bytes=10**12)
+    for partition in (0, 1):
+        log.reset(partition, EPOCH, (0, 0))
+    for partition, ms in ((0, 10), (1, 15), (0, 20), (0, 30)):
+        log.extend([Source(partition).entry(ms)], 0)
+    # Memory holds 2 to 4: of partition 0 the ids 20 and 30.
+    assert [log.sequence_of(0, (ms, 0)) for ms in (0, 10, 15, 20, 29, 30)] == [0, 0, 0, 3, 3, 4]
+    assert log.sequence_of(0, (30, 1)) is None
+    assert [log.sequence_of(1, (ms, 0)) for ms in (14, 15)] == [0, 2]
+    assert log.sequence_of(1, (16, 0)) is None

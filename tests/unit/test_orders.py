@@ -19,8 +19,10 @@ from gateway.fanout import Fanout
 from gateway.hub import Hub
 from gateway.identity import identity_from_claims
 from gateway.log import Log
+from gateway.members import Members
 from gateway.metrics import Metrics
 from gateway.orders import Orders
+from gateway.profiles import Snapshot
 from gateway.questions import Respondent
 from gateway.revocations import Revocations
 from gateway.services import ConnectionLimits, Services, Tasks
@@ -105,12 +107,14 @@ class Gateway:
             backfill=unused,
             chat=unused,
         )
+        self.services.members = Members(self.services, unused, partitions=1, keep_s=100)
         self.text = TextWire(lambda _partition: EPOCH, self.poison.append)
         self._decoder = EntryDecoder(0)
         self._ms = 0
 
     def connect(self, user: str = "42", *, tenant: str = "default", **claims: Any) -> tuple[Connection, Wire]:
         socket = Wire()
+        self.services.members.profiles.hold((tenant, user)).take(Snapshot({}, None))
         connection = Connection(self.services, socket, remote="", wire=self.text, now=0)
         identity = identity_from_claims({"sub": user, "tenant": tenant, "exp": FAR, **claims}, b"digest")
         connection.authenticated(identity, None, 0)

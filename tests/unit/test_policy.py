@@ -14,6 +14,7 @@ CLAIMED = {
     Action.SEND_TO_USER: "42",
     Action.SUBSCRIBE: "orders",
     Action.ADD_TAG: "vip",
+    Action.SEE_ONLINE: "42",
 }
 
 
@@ -32,6 +33,7 @@ def allows(rules: list[tuple[str, str]], name: str, action: Action = Action.JOIN
     [
         ("anyone", True, True),
         ("token", True, False),
+        ("member", True, False),
         ("nobody", False, False),
         ("scope:push", True, True),
         ("scope:admin", False, False),
@@ -100,6 +102,7 @@ def test_pattern_is_of_the_whole_name_as_in_a_shell(pattern: str, name: str, mat
     [
         ("anyone", True),
         ("token", True),
+        ("member", True),
         ("nobody", True),
         ("scope:push", True),
         ("scope:", False),
@@ -110,3 +113,19 @@ def test_pattern_is_of_the_whole_name_as_in_a_shell(pattern: str, name: str, mat
 )
 def test_grants_that_can_be_written(text: str, known: bool) -> None:
     assert is_grant(text) is known
+
+
+@pytest.mark.parametrize("action", [Action.JOIN_GROUP, Action.SEND_TO_GROUP])
+@pytest.mark.parametrize(
+    ("allow", "allowed"), [("member", True), ("token", False), ("nobody", False), ("scope:x", False)]
+)
+def test_durable_member_may_what_is_for_members(action: Action, allow: str, allowed: bool) -> None:
+    policy = Policy({action: [Rule("*", allow)]})
+    assert policy.allows(identity(), action, "ops", member=True) is allowed
+    assert not policy.allows(identity(), action, "ops")
+
+
+def test_member_is_bound_by_the_first_rule_that_matches() -> None:
+    policy = Policy({Action.JOIN_GROUP: [Rule("o*", "nobody"), Rule("*", "member")]})
+    assert not policy.allows(identity(), Action.JOIN_GROUP, "ops", member=True)
+    assert policy.allows(identity(), Action.JOIN_GROUP, "chat-2", member=True)

@@ -8,14 +8,13 @@ from gateway.session import IllegalMove, Move, State, allows, move
 
 LEGAL = {
     (State.HANDSHAKE, Move.ADMITTED): State.WAITING,
-    (State.HANDSHAKE, Move.AUTHENTICATED): State.ACTIVE,
-    (State.HANDSHAKE, Move.VERIFIED): State.ENTERING,
+    (State.HANDSHAKE, Move.AUTHENTICATED): State.ENTERING,
     (State.HANDSHAKE, Move.LOST): State.CLOSED,
-    (State.WAITING, Move.AUTHENTICATED): State.ACTIVE,
-    (State.WAITING, Move.VERIFIED): State.ENTERING,
+    (State.WAITING, Move.AUTHENTICATED): State.ENTERING,
     (State.WAITING, Move.CLOSE): State.CLOSING,
     (State.WAITING, Move.LOST): State.CLOSED,
-    (State.ENTERING, Move.AUTHENTICATED): State.ACTIVE,
+    (State.ENTERING, Move.AUTHENTICATED): State.ENTERING,
+    (State.ENTERING, Move.ENTERED): State.ACTIVE,
     (State.ENTERING, Move.CLOSE): State.CLOSING,
     (State.ENTERING, Move.LOST): State.CLOSED,
     (State.ACTIVE, Move.AUTHENTICATED): State.ACTIVE,
@@ -59,8 +58,8 @@ def test_closed_is_the_end() -> None:
     [
         (State.HANDSHAKE, set()),
         (State.WAITING, {"auth", "ping"}),
-        (State.ACTIVE, {"auth", "ping", "echo", "join_group"}),
         (State.ENTERING, set()),
+        (State.ACTIVE, {"auth", "ping", "echo", "join_group"}),
         (State.CLOSING, set()),
         (State.CLOSED, set()),
     ],

@@ -51,6 +51,7 @@ async def test_get_client_info_tells_the_connection_of_itself(gateway: RunningGa
             "instance": gateway.instance_id,
             "remote": "127.0.0.1",
             "groups": ["a", "b", "c"],
+            "durable_groups": [],
             "tags": ["vip"],
             "topics": ["news"],
         }

@@ -47,7 +47,13 @@ async def test_the_welcome_says_what_a_client_needs_to_know(redis_url: str) -> N
         assert welcome.pop("client_id")
         assert welcome.pop("session_id")
         assert welcome.pop("cursor")
-        assert welcome == {"user_id": "42", "resumed": False, "heartbeat_s": 7, "max_message_bytes": 5_000}
+        assert welcome == {
+            "user_id": "42",
+            "resumed": False,
+            "heartbeat_s": 7,
+            "max_message_bytes": 5_000,
+            "unread_count": 0,
+        }
 
 
 async def test_connections_of_one_token_share_a_session_and_nothing_else(gateway: RunningGateway) -> None:

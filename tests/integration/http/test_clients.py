@@ -11,6 +11,7 @@ import orjson
 import pytest
 import redis
 
+from gateway.joining import join
 from publisher import Publisher, make_event
 from publisher.event import CLIENTS
 from tests.integration.http.conftest import ACME_KEY, bearer, calling
@@ -142,7 +143,7 @@ async def test_statistics_name_the_largest(service: httpx.AsyncClient, gateway: 
     async with connected(gateway, "1"), connected(gateway, "1"):
         for connection, part in zip(gateway.services.connections, (names[:800], names[700:]), strict=True):
             for name in part:
-                connection.join(f"group:{name}", None)
+                join(gateway.services, connection, f"group:{name}")
         stats = (await service.get(STATS_PATH)).json()
     assert len(stats["groups"]) == 1_000
     assert [name for name, count in stats["groups"].items() if count == 2] == sorted(names[700:800])

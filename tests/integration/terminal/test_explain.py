@@ -7,7 +7,7 @@ import json
 import pytest
 
 from publisher import Publisher
-from tests.support.clients import connected
+from tests.support.clients import connected, settled
 from tests.support.gateway import running_gateway
 from tests.support.redis_server import free_port
 from tests.support.waiting import wait_until
@@ -231,3 +231,19 @@ async def test_without_redis_it_says_so(redis_shell):
     done = await redis_shell.gateway("explain", "1-0", "--user", "42", GATEWAY_REDIS__URL=url)
     assert done.status == 1
     assert f"gateway: redis.url: no answer from {url}" in done.err
+
+
+async def test_a_group_that_was_had_and_lost(shell, gateway, tide):
+    async with connected(gateway, "42") as client:
+        ids = [await tide.publish("e", "before", to="group:ops")]
+        await tide.groups.add("ops", "42")
+        ids.append(await tide.publish("e", "as a member", to="group:ops"))
+        await client.next("e")
+        await tide.groups.remove("ops", "42")
+        ids.append(await tide.publish("e", "after", to="group:ops"))
+        await settled(tide, client)
+        done = [await shell.gateway("explain", event_id, "--user", "42") for event_id in ids]
+    assert [each.status for each in done] == [1, 0, 1]
+    assert "by way of group:ops, which the user has lost since" in done[1].out
+    assert "not addressed" in done[0].out
+    assert "not addressed" in done[2].out

@@ -19,7 +19,15 @@ def test_all_keys_of_a_partition_are_in_one_slot(partition, tenant, key):
     names += [named(partition, tenant, key) for named in (keys.idempotency, keys.notify_idempotency)]
     names += [keys.inbox_work(partition)]
     names += [named(partition, tenant, key) for named in (keys.inbox, keys.inbox_order, keys.inbox_unread)]
+    names += [named(partition, tenant, key) for named in (keys.members, keys.memberships)]
     assert len({key_slot(name.encode("utf-8", "surrogatepass")) for name in names}) == 1
+
+
+@given(st.tuples(TENANTS, KEYS), st.tuples(TENANTS, KEYS))
+def test_no_two_groups_or_users_share_a_key(one, other):
+    assert (keys.members(0, *one) == keys.members(0, *other)) == (one == other)
+    assert (keys.memberships(0, *one) == keys.memberships(0, *other)) == (one == other)
+    assert keys.members(0, *one) != keys.memberships(0, *other)
 
 
 @given(st.tuples(TENANTS | st.just("default"), KEYS), st.tuples(TENANTS | st.just("default"), KEYS))
@@ -67,3 +75,5 @@ def test_the_names_that_others_rely_on():
     assert keys.inbox(3, "acme", "42") == "tg:inbox:{events:3}:acme:42"
     assert keys.inbox_order(3, "acme", "42") == "tg:inbox:{events:3}:acme:42:order"
     assert keys.inbox_unread(3, "acme", "42") == "tg:inbox:{events:3}:acme:42:unread"
+    assert keys.members(1, "acme", "ops") == "tg:members:{events:1}:acme:group:ops"
+    assert keys.memberships(1, "acme", "42") == "tg:members:{events:1}:acme:user:42"
