@@ -139,6 +139,8 @@ class Application:
         await _check_redis(redis, settings)
         self.parts = build(settings, redis)
         services = self.parts.services
+        if self.parts.tracing is not None:  # it sends what it still has, and may wait for whom it sends it to
+            stack.push_async_callback(asyncio.to_thread, self.parts.tracing.close)
         self._readiness = Readiness(self.parts.consumers, self.parts.canary, max_lag_s=settings.ready.max_lag_s)
         # 2. The lease: nobody else is this instance.
         lease = Lease(redis, settings.instance_id)

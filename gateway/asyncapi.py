@@ -27,6 +27,11 @@ _EVENT: Final = "event"  # the key of any event that has no description of its o
 
 Document = dict[str, Any]
 
+_TRACEPARENT: Final[Document] = {
+    "type": "string",
+    "description": "W3C Trace Context: the trace that the event's producer works in, where there is one.",
+}
+
 
 def asyncapi(version: str) -> Document:
     """Return the document."""
@@ -232,7 +237,7 @@ def _envelope(name: Document, data: Document, *, with_id: bool = False, nullable
             "type": name,
             "message_id": {"type": ["string", "null"] if nullable and not with_id else "string"},
             "timestamp": {"type": "integer", "description": "ms since 1970."},
-            **({"id": identifier} if with_id else {}),
+            **({"id": identifier, "traceparent": _TRACEPARENT} if with_id else {}),
             "data": data,
         },
     }

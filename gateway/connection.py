@@ -458,10 +458,9 @@ class Connection(Subscriber):
                 return True
             self._unsent = unsent  # slow, but steady: wait on
             self._stall_at = now + self._services.limits.stall_timeout_s
-        if self.paused or now < self.seen_at + self._services.limits.heartbeat_timeout_s:
-            return False
-        self._services.metrics.aborted["silent"] += 1
-        return True
+        silent = not self.paused and now >= self.seen_at + self._services.limits.heartbeat_timeout_s
+        self._services.metrics.aborted["silent"] += silent
+        return silent
 
     def _expire(self) -> None:
         if self.state is State.WAITING:

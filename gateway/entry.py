@@ -16,6 +16,7 @@ import orjson
 from gateway.errors import PoisonEntry
 from publisher import event as fields_of
 from publisher.address import ALL, KINDS, MAX_NAME_LENGTH, is_address, is_tenant
+from publisher.trace import is_traceparent
 
 EntryId = tuple[int, int]
 """The two halves of a Redis stream entry id; ordered as Redis orders them."""
@@ -49,6 +50,7 @@ class Options:
         low: Among the first that a lagging socket goes without.
         collapse: A lagging socket receives only the newest of this key.
         receipt: Its publisher wants to know what becomes of it.
+        trace: The `traceparent` of the trace that it belongs to, or None.
     """
 
     exclude: tuple[str, ...]
@@ -57,6 +59,7 @@ class Options:
     low: bool
     collapse: bytes | None
     receipt: bool = False
+    trace: bytes | None = None
 
     @property
     def control(self) -> bool:
@@ -244,6 +247,7 @@ class EntryDecoder:
     def _options(self, entry_id: bytes, named: dict[bytes, bytes]) -> Options | None:
         exclude = named.get(fields_of.F_EXCLUDE)
         expires = named.get(fields_of.F_EXPIRES)
+        trace = named.get(fields_of.F_TRACE)
         kind = named.get(fields_of.F_KIND, fields_of.KIND_EVENT)
         if expires is not None and not (expires.isdigit() and len(expires) < 17):
             raise PoisonEntry(entry_id, "its expiry is not a number of ms")
@@ -254,6 +258,7 @@ class EntryDecoder:
             low=named.get(fields_of.F_PRIORITY) == fields_of.PRIORITY_LOW,
             collapse=named.get(fields_of.F_COLLAPSE),
             receipt=fields_of.F_RECEIPT in named,
+            trace=trace if trace is not None and is_traceparent(trace) else None,
         )
         return None if options == _NO_OPTIONS else options
 

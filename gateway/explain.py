@@ -22,8 +22,8 @@ _SENT = "sent"
 _NOT_JSON = "not sent: the event's payload is not JSON"
 
 
-def verdict(log: Log, receiver: Subscriber, entry: Entry) -> str:
-    """Say what became of an entry in memory for one receiver of the same tenant."""
+def verdict(log: Log, receiver: Subscriber, entry: Entry, now_ms: int = 0) -> str:
+    """Say what became of an entry in memory for one receiver of the same tenant, as things stand at `now_ms`."""
     matched = [address for address in entry.to if address in receiver.addresses]
     if not matched:
         return "not addressed: it holds none of the event's addresses"
@@ -38,10 +38,15 @@ def verdict(log: Log, receiver: Subscriber, entry: Entry) -> str:
     if entry.frame == b"":
         return "recalled: whoever did not have it before gets it no more" if _is_json(entry.data) else _NOT_JSON
     if receiver.lagging and entry.seq > receiver.written_up_to(log):
+        if options is not None and not options.kept:
+            return "not sent: it is ephemeral, and the socket was slow or still resuming when it came"
+        if options is not None and options.expired(now_ms):
+            return "not sent: it expired while the socket was slow or still resuming"
         return "not yet: the socket is slow or still resuming, and the event waits in the log"
     notes = []
     if options is not None:
         notes += ["it may have expired while the socket lagged"] if options.expires_at is not None else []
+        notes += [] if options.kept else ["it is ephemeral: not if the socket lagged when it came"]
         notes += ["it is low priority: dropped if the socket lagged"] if options.low else []
         notes += ["a newer one of its collapse key may have taken its place"] if options.collapse else []
     return f"{_SENT}, by way of {', '.join(matched)}" + (f" ({'; '.join(notes)})" if notes else "")
@@ -77,7 +82,7 @@ class Explainer:
 
     def _describe(self, connection: Connection, entry: Entry | None) -> dict[str, Any]:
         text = (
-            self._had_once(connection, entry) or verdict(self._services.log, connection, entry)
+            self._had_once(connection, entry) or verdict(self._services.log, connection, entry, self._services.now_ms())
             if entry is not None
             else "unknown: the event is no longer in this instance's memory"
         )

@@ -31,15 +31,24 @@ class Fanout:
 
     Args:
         obey: Called with each entry that concerns the gateways themselves, at its place in the order of the log.
+        traced: Called with each entry that belongs to a trace, and how many sockets it was for, if any was.
 
     Attributes:
         delivered: Frames handed to sockets by the live path, since start.
     """
 
-    def __init__(self, log: Log, hub: Hub, *, obey: Callable[[Entry], None]) -> None:
+    def __init__(
+        self,
+        log: Log,
+        hub: Hub,
+        *,
+        obey: Callable[[Entry], None],
+        traced: Callable[[Entry, int], None] | None = None,
+    ) -> None:
         self._log = log
         self._hub = hub
         self._obey = obey
+        self._traced = traced
         self._touched: list[Subscriber] = []
         self._whole: set[Subscriber] = set()
         self._outcomes = log.outcomes
@@ -131,6 +140,8 @@ class Fanout:
             self._noted.append(_Noted(entry, None, 0, [r for r in receivers if not r.lagging], expired=True))
         elif receivers:
             self._put([entry], receivers)
+            if self._traced is not None and options.trace is not None:
+                self._traced(entry, len(receivers))
         if options.receipt:
             self._note(entry, options, expired=expired)
 

@@ -56,6 +56,7 @@ from gateway.store.online import Online
 from gateway.store.presence import PresenceStore
 from gateway.store.stream import StreamReader
 from gateway.tls import Certificate
+from gateway.tracing import Tracing, open_tracing
 from gateway.wire.v1 import DeflateWire, TextWire
 from publisher import Publisher
 from publisher.event import ACCESS, CANARY, CLIENT_STATISTICS, CLIENTS, EXPLAIN, MEMBERS
@@ -78,6 +79,7 @@ class Parts:
     rules: AddressRules
     presence: PresenceService | None
     canary: Canary
+    tracing: Tracing | None = None
 
 
 def build(settings: Settings, redis: Redis) -> Parts:
@@ -100,7 +102,8 @@ def build(settings: Settings, redis: Redis) -> Parts:
     revocations = Revocations()
     lifetime_s = settings.auth.max_lifetime_s
     orders = Orders(hub, revocations, max_token_lifetime_s=lifetime_s, on_poison=on_poison)
-    fanout = Fanout(log, hub, obey=orders.obey)
+    tracing = open_tracing(settings.instance_id) if settings.tracing.enabled else None
+    fanout = Fanout(log, hub, obey=orders.obey, traced=None if tracing is None else tracing.delivered)
     chat = _chat(settings, redis, log)
     orders.add(MESSAGE_RECALLED, chat.recalls.obey)
     tasks = Tasks()
@@ -138,7 +141,8 @@ def build(settings: Settings, redis: Redis) -> Parts:
     text_wire = TextWire(lambda number: log.partitions[number].epoch, on_poison)
     canary = _canary(settings, services)
     orders.add(CANARY, canary.obey)
-    return Parts(services, consumers, text_wire, reports, rules, _presence(settings, redis, tracker), canary)
+    presence = _presence(settings, redis, tracker)
+    return Parts(services, consumers, text_wire, reports, rules, presence, canary, tracing)
 
 
 def _add_questions(services: Services, orders: Orders, respondent: Respondent) -> None:

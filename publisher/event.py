@@ -18,6 +18,7 @@ import orjson
 from publisher import json_text
 from publisher.address import DEFAULT_TENANT, audience, is_tenant
 from publisher.errors import PublishError
+from publisher.trace import current_traceparent, is_traceparent
 
 VERSION: Final = b"1"
 
@@ -36,6 +37,7 @@ F_COLLAPSE: Final = b"c"  # collapse key
 # In a history only, where entries outlive the log that they came from.
 F_EPOCH: Final = b"ep"  # of the log
 F_ID: Final = b"i"  # in the log, where it is not the history entry's own
+F_TRACE: Final = b"tp"  # W3C traceparent, where the event belongs to a trace
 F_RECEIPT: Final = b"r"  # `1` where the publisher wants a receipt, or absent
 
 REQUIRED: Final = (F_VERSION, F_TENANT, F_TO, F_EVENT, F_MESSAGE_ID, F_DATA)
@@ -78,6 +80,7 @@ class EventOptions(TypedDict, total=False):
     collapse: str | None
     history: bool
     receipt: bool
+    traceparent: str | None
 
 
 class EventSpec(EventOptions, total=False):
@@ -137,6 +140,7 @@ def make_event(
     collapse: str | None = None,
     history: bool = False,
     receipt: bool = False,
+    traceparent: str | None = None,
     kind: bytes = KIND_EVENT,
     max_event_bytes: int = MAX_EVENT_BYTES,
 ) -> Event:
@@ -157,6 +161,7 @@ def make_event(
         history: Keep it in the history of the group it is for, which gateways then show.
         receipt: Let the gateways note what becomes of it, per address, for `Publisher.receipt`; for up to 1,000
             addresses.
+        traceparent: The trace it belongs to (W3C Trace Context); that of the current OpenTelemetry span where absent.
         kind: One of the `KIND_` constants.
         max_event_bytes: Refuse an entry whose fields are larger together.
 
@@ -195,6 +200,7 @@ def make_event(
         _check_history(history, addresses, excluded, kind, expires_in)
     if receipt:
         fields += (F_RECEIPT, _receipt_mark(receipt, addresses))
+    fields += _trace_of(traceparent)
     size = sum(map(len, fields))
     if size > max_event_bytes:
         raise PublishError(
@@ -261,6 +267,18 @@ def _receipt_mark(receipt: bool, addresses: tuple[str, ...]) -> bytes:
             f"a receipt is for at most {MAX_RECEIPT_ADDRESSES} addresses: this event has {len(addresses)}"
         )
     return b"1"
+
+
+def _trace_of(traceparent: str | None) -> tuple[bytes, ...]:
+    """Return the fields that say to which trace an event belongs; none where it belongs to none."""
+    value: object = current_traceparent() if traceparent is None else traceparent
+    if value is None:
+        return ()
+    if not isinstance(value, str) or not is_traceparent(value.encode(errors="replace")):
+        raise PublishError(
+            f"traceparent is {value!r:.80}: use '00-<trace id>-<parent id>-<flags>', in small hex digits"
+        )
+    return F_TRACE, value.encode()
 
 
 def _check_text(what: str, text: object, longest: int) -> None:

@@ -56,6 +56,7 @@ LAYERS = {
     "gateway.statistics": 2,
     "gateway.store": 2,
     "gateway.tls": 2,
+    "gateway.tracing": 2,
     # L3 services
     "gateway.access": 3,
     "gateway.asyncapi": 3,
@@ -118,7 +119,9 @@ IMPURE = {
     *("datetime", "logging", "os", "pathlib", "random", "secrets", "structlog", "sys", "time", "uuid"),
     *("redis", "uvloop", "websockets"),
 }
-PURE_OF_PUBLISHER = {"publisher.address", "publisher.cursor", "publisher.event", "publisher.json_text"}
+PURE_OF_PUBLISHER = {
+    *("publisher.address", "publisher.cursor", "publisher.event", "publisher.json_text", "publisher.trace"),
+}
 READERS_OF_SETTINGS = {
     *("api", "app", "cli", "dev", "http_wiring", "serve", "settings", "supervisor", "terminal", "wiring"),
 }

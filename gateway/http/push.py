@@ -25,6 +25,7 @@ from gateway.http.problems import Problem, later
 from publisher import Event, PublishError, PublishIncomplete, PublishUnavailable, PublishUnknown, make_event
 from publisher.address import MAX_AUDIENCE
 from publisher.templates import event_of
+from publisher.trace import is_traceparent
 
 _log = structlog.get_logger()
 
@@ -48,12 +49,14 @@ class Push:
 
     Args:
         key: The request's idempotency key.
+        traceparent: The trace that it belongs to, if its caller said.
     """
 
-    def __init__(self, context: Context, caller: Caller, key: str | None) -> None:
+    def __init__(self, context: Context, caller: Caller, key: str | None, traceparent: str | None) -> None:
         self._context = context
         self.caller = caller
         self._key = key
+        self._traceparent = traceparent
 
     async def __call__(self, body: Body, event: str, data: Any, to: Sequence[str]) -> Accepted:
         """
@@ -132,7 +135,15 @@ class Push:
 
     def _make(self, event: str, data: Any, to: Sequence[str], **options: Any) -> Event:
         try:
-            return make_event(event, data, to=to, tenant=self.caller.tenant, max_event_bytes=_NO_LIMIT, **options)
+            return make_event(
+                event,
+                data,
+                to=to,
+                tenant=self.caller.tenant,
+                traceparent=self._traceparent,
+                max_event_bytes=_NO_LIMIT,
+                **options,
+            )
         except PublishError as error:
             raise Problem(422, str(error)) from None
 
@@ -147,8 +158,11 @@ async def _push(
             description="What is sent again under the same key within 10 minutes is not stored again: same id.",
         ),
     ] = None,
+    traceparent: Annotated[str | None, Header(description="W3C Trace Context; comes with the push.")] = None,
 ) -> Push:
-    return Push(context, caller, idempotency_key)
+    # Who gets a bad one acts as if there were none (W3C Trace Context, section 3.2).
+    stated = traceparent if traceparent is not None and is_traceparent(traceparent.encode(errors="replace")) else None
+    return Push(context, caller, idempotency_key, stated)
 
 
 ToPush = Annotated[Push, Depends(_push)]

@@ -20,6 +20,7 @@ from gateway.settings.listeners import Compression, Http, Listen
 from gateway.settings.presence import Presence
 from gateway.settings.process import Instance, Log, Logging, Redis, Shutdown
 from gateway.settings.ready import Ready
+from gateway.settings.tracing import Tracing
 
 ENV_PREFIX: Final = "GATEWAY_"
 MIN_SECRET_BYTES: Final = 32
@@ -61,6 +62,7 @@ class Settings(BaseSettings):
     ready: Ready = Ready()
     shutdown: Shutdown = Shutdown()
     logging: Logging = Logging()
+    tracing: Tracing = Tracing()
     handlers: Handlers = Field((), description="Plug-in handlers, as `package.module:Class`, in the order of asking.")
     templates: Templates = Field({}, description="Message templates, by name.")
 

@@ -204,6 +204,9 @@ def _warnings(settings: Settings) -> Iterator[str]:
     yield from _about_addresses(settings)
     if settings.redis.allow_eviction:
         yield "redis.allow_eviction: under memory pressure the log may disappear"
+    ready = settings.ready
+    if ready.canary_interval_s >= ready.canary_timeout_s:
+        yield "ready.canary_timeout_s: under the interval, a single canary that is lost makes the gateway unready"
     if settings.log.retention_s < 60:
         yield f"log.retention_s: a client that is away for over {duration(settings.log.retention_s)} misses events"
 

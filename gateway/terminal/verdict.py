@@ -14,6 +14,7 @@ from typing import Any, Final
 from gateway.close_codes import CloseCode
 from gateway.terminal.described import Described
 from gateway.terminal.quantities import duration, plural
+from publisher.event import KIND_EPHEMERAL
 
 Answer = Mapping[str, Any]
 Fact = Mapping[str, Any]
@@ -99,7 +100,17 @@ def _unsent(question: Question, answers: Sequence[Answer]) -> tuple[bool | None,
         if at_that_time or not connection["verdict"].startswith("too early"):
             delivered = None if connection["verdict"].startswith("unknown") else False
             return delivered, f"{connection['verdict']} (client {connection['client']})"
-    return False, f"no connection at that time; {_neighbours(question, answers, connections)}"
+    return False, f"no connection at that time; {_neighbours(question, answers, connections)}{_why_not_later(question)}"
+
+
+def _why_not_later(question: Question) -> str:
+    """Return why who comes back does not get it either, where that lies with the event."""
+    event = question.event
+    if event.kind == KIND_EPHEMERAL.decode():
+        return "; it is ephemeral: for who was there only"
+    if event.expires_at is not None:
+        return f"; it was over {duration(max(0, event.expires_at - event.ms) / 1000)} after it was stored"
+    return ""
 
 
 def _departed(answers: Sequence[Answer], *, at: int) -> str | None:

@@ -1,7 +1,8 @@
 """
 The wire format `tidegate.v1`: JSON text frames with one envelope for both directions.
 
-    {"type": …, "message_id": …, "timestamp": <ms>, "data": …}      pushes from the log also carry "id", the cursor
+    {"type": …, "message_id": …, "timestamp": <ms>, "data": …}      pushes from the log also carry "id", the cursor,
+                                                                                 and some "traceparent"
 
 Pure. An entry's `data` goes into its frame as the bytes that came; it is parsed once, when the frame is made, only
 to keep what is not JSON from ever reaching a client.
@@ -144,11 +145,15 @@ def event_text(entry: Entry, epoch: str, name: bytes | None = None) -> bytes:
         name = name or orjson.dumps(entry.event.decode())
     except ValueError as error:  # UnicodeDecodeError and JSONDecodeError are ValueErrors
         raise PoisonEntry(entry.id, f"its payload cannot be sent: {error}"[:200]) from None
-    return b'{"type":%b,"message_id":%b,"timestamp":%b,"id":"%b","data":%b}' % (
+    trace = b""
+    if entry.options is not None and entry.options.trace is not None:
+        trace = b',"traceparent":"%b"' % entry.options.trace
+    return b'{"type":%b,"message_id":%b,"timestamp":%b,"id":"%b"%b,"data":%b}' % (
         name,
         message_id,
         entry.id.partition(b"-")[0],
         cursor,
+        trace,
         data,
     )
 

@@ -82,5 +82,12 @@ async def test_the_statistics_have_the_names_that_are_listed(redis_url):
 
 
 def test_the_configuration_for_prometheus_is_yaml():
-    (block,) = blocks(PAGE, "yaml")
+    block, *_ = blocks(PAGE, "yaml")
     assert yaml.safe_load(block.text)["scrape_configs"]
+
+
+def test_the_settings_are_settings():
+    _, *settings = blocks(PAGE, "yaml")
+    assert settings
+    for block in settings:
+        Settings(**yaml.safe_load(block.text))

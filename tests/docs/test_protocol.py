@@ -156,6 +156,9 @@ async def real_frames(redis_url):
             await tide.publish("order.shipped", {"order": 7}, to="user:42")
             frames.append(await receive_type(ws, "order.shipped"))
             frames.append(await receive_type(ws, "presence"))
+            trace = f"00-{'4' * 32}-{'2' * 16}-01"
+            await tide.publish("order.shipped", {"order": 7}, to="user:42", traceparent=trace)
+            frames.append(await receive_type(ws, "order.shipped"))
             await send(grace, "send_message", {"group_id": "chat-1", "content": "Hello!"})
             frames.append(await receive_type(ws, "new_message"))
             await send(grace, "recall_message", {"group_id": "chat-1", "message_id": frames[-1]["id"]})

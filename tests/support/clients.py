@@ -48,6 +48,7 @@ class Frame:
     Attributes:
         type, data, message_id, timestamp: As in the envelope.
         id: The cursor of a push from the log, else None.
+        traceparent: The trace that a push belongs to, or None.
     """
 
     type: str
@@ -55,12 +56,13 @@ class Frame:
     message_id: str | None
     timestamp: int
     id: str | None = None
+    traceparent: str | None = None
 
     @classmethod
     def parse(cls, text: str | bytes) -> Self:
         """Read one; fail where its envelope is not that of the protocol."""
         envelope = json.loads(text)
-        assert set(envelope) - {"id"} == {"type", "message_id", "timestamp", "data"}, envelope
+        assert set(envelope) - {"id", "traceparent"} == {"type", "message_id", "timestamp", "data"}, envelope
         return cls(**envelope)
 
 

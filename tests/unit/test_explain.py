@@ -9,9 +9,11 @@ import pytest
 from gateway.entry import Entry
 from gateway.explain import verdict
 from gateway.fanout import Fanout
+from gateway.filters import compiled
 from gateway.hub import Hub
 from gateway.log import Log
 from gateway.wire.v1 import TextWire
+from publisher.event import KIND_EPHEMERAL
 from tests.support.entries import EPOCH, Source
 from tests.support.transport import Receiver
 
@@ -106,3 +108,35 @@ def test_waiting_event_is_sent_after_the_pause(scene: Scene) -> None:
 )
 def test_what_might_have_kept_it_is_noted(scene: Scene, options: dict[str, Any], note: str) -> None:
     assert note in scene.verdict(scene.deliver(**options))
+
+
+class TestSlowSocket:
+    """What it will never get is not said to wait for it."""
+
+    @pytest.mark.parametrize(
+        ("options", "said"),
+        [
+            ({"kind": KIND_EPHEMERAL}, "not sent: it is ephemeral"),
+            ({"expires_at": 900}, "not sent: it expired"),
+            ({"expires_at": 2_000}, "not yet"),
+            ({"receipt": True}, "not yet"),
+        ],
+    )
+    def test_while_it_is_slow(self, scene: Scene, options: dict[str, Any], said: str) -> None:
+        scene.one.pause(scene.fanout.position)
+        entry = scene.deliver(**options)
+        assert verdict(scene.log, scene.one, entry, now_ms=1_000).startswith(said)
+
+    def test_an_ephemeral_one_that_it_had_says_what_might_have_been(self, scene: Scene) -> None:
+        assert "ephemeral" in scene.verdict(scene.deliver(kind=KIND_EPHEMERAL))
+
+
+def test_a_receipt_or_a_trace_changes_nothing(scene: Scene) -> None:
+    trace = f"00-{'4' * 32}-{'2' * 16}-01"
+    assert scene.verdict(scene.deliver(receipt=True, traceparent=trace)) == "sent, by way of all"
+
+
+def test_a_filter_that_lets_it_pass_and_one_that_does_not(scene: Scene) -> None:
+    scene.hub.refilter(scene.one, "all", compiled({"region": "eu"}))
+    assert scene.verdict(scene.deliver(data={"region": "us"})).startswith("filtered: its filter on all")
+    assert scene.verdict(scene.deliver(data={"region": "eu"})).startswith("sent")

@@ -690,3 +690,29 @@ def test_empty_read_changes_nothing() -> None:
     scene = Scene()
     scene.deliver()
     assert (scene.log.head, scene.fanout.position) == (0, 0)
+
+
+class TestBytesAreCounted:
+    """By the fan-out and by whoever catches up, and each byte once."""
+
+    @pytest.mark.parametrize("room", [None, 2_000])
+    def test_whatever_way_they_took(self, room: int | None) -> None:
+        log = Log(partitions=1, retention_ms=600_000, max_entries=1_000, max_bytes=1 << 30)
+        log.reset(0, EPOCH, (0, 0))
+        hub = Hub()
+        fanout = Fanout(log, hub, obey=lambda _entry: None)
+        text = TextWire(lambda _number: EPOCH, lambda _poison: None)
+        source = Source()
+        wires: list[Wire] = [text, text, DeflateWire(text)]
+        receivers = [Receiver(fanout, wire, room=room) for wire in wires]
+        for receiver in receivers:
+            hub.add(receiver, "all", log.head)
+        for read in range(6):
+            fanout.deliver([source.entry(data=["x" * 700, n]) for n in range(3)], read)  # one run
+            mixed = [source.entry(data=["y" * 9_000, n], priority="low" if n % 2 else "normal") for n in range(6)]
+            fanout.deliver(mixed, read)  # more than one write
+        for receiver in receivers:
+            receiver.room = None
+            receiver.resume(log, 10)
+        assert not any(receiver.lagging for receiver in receivers)
+        assert log.outcomes.bytes_written == sum(len(data) for each in receivers for data in each.writes) > 0

@@ -7,7 +7,8 @@ import signal
 
 import pytest
 
-from publisher import Publisher
+from publisher import Publisher, make_event
+from publisher.event import CANARY, KIND_CONTROL
 from tests.support.redis_server import RedisServer, free_port
 from tests.support.terminal import CTRL_C
 from tests.support.waiting import wait_until
@@ -174,3 +175,13 @@ async def test_an_interrupt_ends_it(redis_shell):
         await tail.shows("Ctrl-C ends", err=True)
         tail.signal(signal.SIGINT)
         assert await tail.ended() == 130
+
+
+async def test_canaries_are_not_shown_and_other_orders_are(redis_shell, tide):
+    async with redis_shell.piped("tail", "--json") as tail:
+        await tail.shows("Ctrl-C ends", err=True)
+        await tide.submit(make_event(CANARY, {}, to="topic:order-0", kind=KIND_CONTROL))
+        await tide.kick("7")
+        await tide.publish(CANARY, "a service's own", to="all")
+        await data(tail, 2)
+    assert [(event["event"], event["kind"]) for event in events(tail)] == [("kick", "control"), (CANARY, "event")]

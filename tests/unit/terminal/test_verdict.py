@@ -94,3 +94,11 @@ def test_some_events_are_for_nobody_like_this(asked, reason):
 
 def test_close_codes_have_names():
     assert (named(4409), named(1006), named(4999)) == ("4409 (replaced)", "1006 (no goodbye)", "4999")
+
+
+def test_what_nobody_gets_later_says_why():
+    later = answer(connection("too early: it joined", opened_at=AT + 9_000))
+    assert judge(question(k=b"ephemeral"), [later]).sentence.endswith("it is ephemeral: for who was there only")
+    expired = judge(question(exp=b"%d" % (AT + 5_000)), [later])
+    assert expired.delivered is False
+    assert expired.sentence.endswith("it was over 5 s after it was stored")
