@@ -20,6 +20,8 @@ from gateway.http.context import ANSWER_WITHIN_S, Context
 from gateway.http.docs_routes import DOCS_PATHS
 from gateway.http.gate import Gate, GateOptions
 from gateway.http.operation_routes import HEALTH_PATH
+from gateway.http.origins import open_to_pages
+from gateway.http.script_routes import CLIENT_PATHS
 from gateway.http.server import HttpServer
 from gateway.metrics import Metrics
 from gateway.questions import Answers, ask
@@ -69,10 +71,10 @@ def http_server(
     )
     keys = [ApiKey(key.name, key.hash, key.tenant) for key in http.api_keys]
     gate = Gate(
-        make_api(context, docs=settings.http_docs, version=VERSION),
+        make_api(context, docs=settings.http_docs, client=http.client, version=VERSION),
         Callers(authenticator, revocations, keys, metrics),
         GateOptions(
-            open_paths=frozenset({HEALTH_PATH}) | (DOCS_PATHS if settings.http_docs else frozenset()),
+            open_paths=_open_paths(settings),
             max_body_bytes=http.max_body_bytes,
             body_timeout_s=http.body_timeout_s,
             max_requests=http.connections,
@@ -81,7 +83,15 @@ def http_server(
         ),
         metrics,
     )
-    return HttpServer(gate, max_connections=http.connections, backlog=settings.listen.backlog)
+    app = open_to_pages(gate, http.origins)
+    return HttpServer(app, max_connections=http.connections, backlog=settings.listen.backlog)
+
+
+def _open_paths(settings: Settings) -> frozenset[str]:
+    """Return what is answered without a credential."""
+    docs = DOCS_PATHS if settings.http_docs else frozenset()
+    client = CLIENT_PATHS if settings.http.client else frozenset()
+    return frozenset({HEALTH_PATH}) | docs | client
 
 
 def http_socket(settings: Settings) -> socket.socket:

@@ -15,6 +15,7 @@ from gateway.http import (
     notification_routes,
     operation_routes,
     push_routes,
+    script_routes,
     user_routes,
 )
 from gateway.http.answers import ProblemJson
@@ -44,7 +45,7 @@ What fails is answered with problem JSON (RFC 9457).
 """
 
 
-def make_api(context: Context, *, docs: bool, version: str) -> ASGIApp:
+def make_api(context: Context, *, docs: bool, client: bool, version: str) -> ASGIApp:
     """Return the API, without its gate."""
     app = FastAPI(
         title="Tidegate",
@@ -68,6 +69,8 @@ def make_api(context: Context, *, docs: bool, version: str) -> ASGIApp:
     add_handlers(app)
     for router in _ROUTERS:
         app.include_router(router)
+    if client:
+        script_routes.add_client(app)
     if docs:
         docs_routes.add_docs(app, describe(app))
     return app

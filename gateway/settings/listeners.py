@@ -52,6 +52,14 @@ class Http(Section):
     docs: bool | None = Field(
         None, description="Serve `/docs` and `/openapi.json`, to everybody. Default: in dev mode only."
     )
+    client: bool = Field(
+        True, description="Serve the JavaScript client, `/tidegate.js`, to everybody: public code without data."
+    )
+    origins: tuple[str, ...] = Field(
+        (),
+        description="Origins whose pages may call the HTTP API, for example `https://app.example.com`, besides the "
+        "API's own host. `*` allows every page.",
+    )
     api_keys: Annotated[tuple[ApiKey, ...], AfterValidator(_distinct)] = Field(
         (), description="Keys of services, which may push to one tenant each. A JWT with the scope `push` may as well."
     )

@@ -117,6 +117,7 @@ class Settings(BaseSettings):
 _OPEN = {"allow": "anyone"}
 _DEV_DEFAULTS: dict[str, Any] = {
     "listen": {"host": "127.0.0.1", "origins": ["*"]},
+    "http": {"origins": ["*"]},
     "policy": {action: [_OPEN] for action in ("join_group", "send_to_group", "send_to_user", "subscribe", "add_tag")},
     "history": {"groups": ["*"]},
     "logging": {"format": "console"},

@@ -166,6 +166,8 @@ def _warnings(settings: Settings) -> Iterator[str]:
         yield f"the open file limit, {number(limit)}, is low: raise it (ulimit -n, LimitNOFILE=) for more connections"
     if settings.mode == "production" and "*" in settings.listen.origins:
         yield "listen.origins: `*` lets a script on any web page connect with its visitor's token"
+    if settings.mode == "production" and "*" in settings.http.origins:
+        yield "http.origins: `*` lets a script on any web page that has a token call the HTTP API"
     if settings.mode == "production" and auth.audience is None and (auth.public_keys or auth.jwks_url):
         yield "auth.audience is not set: tokens that the issuer made for other services are accepted if they have none"
     if auth.jwks_url and auth.jwks_url.startswith("http://"):

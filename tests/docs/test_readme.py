@@ -18,7 +18,15 @@ from tests.docs.markdown import ROOT, blocks, document
 from tests.support.gateway import SECRET
 
 PAGE = "README.md"
-PAGES = [PAGE, "CONTRIBUTING.md", "CHANGELOG.md", "docs/protocol.md", "docs/publisher.md", "docs/http-api.md"]
+PAGES = [
+    PAGE,
+    "CONTRIBUTING.md",
+    "CHANGELOG.md",
+    "docs/protocol.md",
+    "docs/publisher.md",
+    "docs/http-api.md",
+    "docs/javascript.md",
+]
 
 
 @pytest.fixture
@@ -142,6 +150,7 @@ def test_the_place_for_the_benchmark_is_marked():
 def test_every_example_is_of_a_kind_that_is_checked(page):
     """A new kind of block needs a test of its own, or would rot."""
     known = {"sh", "js", "yaml", "python", "python sentinel", "python cluster"}
+    known |= {"html", "js node", "ts"}
     known |= {"json", "json client", "json server", "json http 401"}
     fences = re.findall(r"^```(.*)$", document(page), re.MULTILINE)[::2]
     drawings = {""}

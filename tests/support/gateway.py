@@ -148,6 +148,11 @@ class GatewayProcess:
         return f"ws://127.0.0.1:{self.port}/ws"
 
     @property
+    def http_url(self) -> str:
+        """Its HTTP API."""
+        return f"http://127.0.0.1:{self.log_events('listening')[-1]['http_port']}"
+
+    @property
     def pid(self) -> int:
         """Its process id."""
         return self._running().pid
