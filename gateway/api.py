@@ -99,6 +99,7 @@ class ApiApplication:
             metrics=self._metrics,
             unready=self.unready,
             facts=self.facts,
+            websocket_port=lambda: settings.listen.port,
         )
         stack.push_async_callback(server.stop)
         self.port = await server.start(http_socket(settings), self._run)

@@ -186,6 +186,7 @@ class Application:
             metrics=services.metrics,
             unready=self.unready,
             facts=self._counts,
+            websocket_port=lambda: self.port,
         )
 
     def _janitor(self, redis: Redis, lease: Lease) -> Janitor:

@@ -13,9 +13,11 @@ from typing import Any
 from redis.asyncio import Redis
 
 from gateway.auth import Authenticator
+from gateway.console_wiring import console
 from gateway.errors import ConfigError
 from gateway.http.api import make_api
 from gateway.http.callers import ApiKey, Callers
+from gateway.http.console_routes import Console, console_paths
 from gateway.http.context import ANSWER_WITHIN_S, Context
 from gateway.http.docs_routes import DOCS_PATHS
 from gateway.http.gate import Gate, GateOptions
@@ -28,7 +30,7 @@ from gateway.questions import Answers, ask
 from gateway.revocations import Revocations
 from gateway.server import listening_socket
 from gateway.settings import Settings
-from gateway.store.groups import live_instances
+from gateway.store.groups import live_instances, total_lags
 from gateway.store.leases import instances
 from gateway.version import VERSION
 from gateway.wiring import history, inbox, templates
@@ -47,9 +49,16 @@ def http_server(
     metrics: Metrics,
     unready: Callable[[], list[str]],
     facts: Callable[[], Mapping[str, Any]],
+    websocket_port: Callable[[], int],
 ) -> HttpServer:
-    """Return the HTTP API's server."""
+    """
+    Return the HTTP API's server.
+
+    Args:
+        websocket_port: Returns where the sockets are, once they are somewhere.
+    """
     http = settings.http
+    page = console(settings, websocket_port)
 
     async def asks(question: str, data: Mapping[str, Any], tenant: str, of: Iterable[str] | None) -> Answers:
         whom = await live_instances(redis) if of is None else list(of)
@@ -68,13 +77,14 @@ def http_server(
         asks=asks,
         timeout_s=settings.redis.timeout_s,
         inbox=inbox(settings, redis),
+        lags=lambda: total_lags(redis, settings.log.partitions),
     )
     keys = [ApiKey(key.name, key.hash, key.tenant) for key in http.api_keys]
     gate = Gate(
-        make_api(context, docs=settings.http_docs, client=http.client, version=VERSION),
+        make_api(context, docs=settings.http_docs, client=http.client, version=VERSION, console=page),
         Callers(authenticator, revocations, keys, metrics),
         GateOptions(
-            open_paths=_open_paths(settings),
+            open_paths=_open_paths(settings, page),
             max_body_bytes=http.max_body_bytes,
             body_timeout_s=http.body_timeout_s,
             max_requests=http.connections,
@@ -87,11 +97,11 @@ def http_server(
     return HttpServer(app, max_connections=http.connections, backlog=settings.listen.backlog)
 
 
-def _open_paths(settings: Settings) -> frozenset[str]:
+def _open_paths(settings: Settings, page: Console | None) -> frozenset[str]:
     """Return what is answered without a credential."""
     docs = DOCS_PATHS if settings.http_docs else frozenset()
     client = CLIENT_PATHS if settings.http.client else frozenset()
-    return frozenset({HEALTH_PATH}) | docs | client
+    return frozenset({HEALTH_PATH}) | docs | client | (console_paths(page) if page is not None else frozenset())
 
 
 def http_socket(settings: Settings) -> socket.socket:

@@ -10,6 +10,7 @@ from starlette.types import ASGIApp
 from gateway.http import (
     batch_routes,
     client_routes,
+    console_routes,
     docs_routes,
     history_routes,
     notification_routes,
@@ -19,6 +20,7 @@ from gateway.http import (
     user_routes,
 )
 from gateway.http.answers import ProblemJson
+from gateway.http.console_routes import Console
 from gateway.http.context import Context
 from gateway.http.problems import add_handlers
 
@@ -45,7 +47,7 @@ What fails is answered with problem JSON (RFC 9457).
 """
 
 
-def make_api(context: Context, *, docs: bool, client: bool, version: str) -> ASGIApp:
+def make_api(context: Context, *, docs: bool, client: bool, version: str, console: Console | None = None) -> ASGIApp:
     """Return the API, without its gate."""
     app = FastAPI(
         title="Tidegate",
@@ -71,6 +73,8 @@ def make_api(context: Context, *, docs: bool, client: bool, version: str) -> ASG
         app.include_router(router)
     if client:
         script_routes.add_client(app)
+    if console is not None:
+        console_routes.add_console(app, console)
     if docs:
         docs_routes.add_docs(app, describe(app))
     return app

@@ -21,6 +21,7 @@ ANSWER_WITHIN_S: Final = 2.0
 """How long an instance may take to answer a question."""
 
 Leases = Mapping[str, Mapping[str, str]]
+Lags = Mapping[str, int | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +39,7 @@ class Context:
         asks: Asks the live instances something, given the question, its data, the tenant, and whom to wait for.
         timeout_s: Longest wait for Redis.
         inbox: The inboxes; None where notifications are not kept.
+        lags: Asks Redis how many entries each instance has not read.
     """
 
     publisher: Publisher
@@ -52,11 +54,19 @@ class Context:
     asks: Callable[[str, Mapping[str, Any], str, Iterable[str] | None], Awaitable[Answers]]
     timeout_s: float
     inbox: Inbox | None = None
+    lags: Callable[[], Awaitable[Lags]] | None = None
 
     async def live_instances(self) -> Leases:
         """Return every live instance's id with what it says of itself. Raises errors of redis-py, TimeoutError too."""
         async with asyncio.timeout(self.timeout_s):
             return await self.leases()
+
+    async def instance_lags(self) -> Lags:
+        """Return how many entries each instance has not read; None where unknown. Raises as `live_instances`."""
+        if self.lags is None:
+            return {}
+        async with asyncio.timeout(self.timeout_s):
+            return await self.lags()
 
     async def ask(self, question: str, data: Mapping[str, Any], tenant: str, of: Iterable[str] | None) -> Answers:
         """Ask the live instances. Raises `PublishError`, errors of redis-py, TimeoutError too."""

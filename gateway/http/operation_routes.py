@@ -43,9 +43,10 @@ async def stats(_caller: Pushing, context: InContext) -> Stats:
     """Return the counts of this process, and what the live instances of the cluster say of themselves."""
     try:
         leases = await context.live_instances()
+        lags = await context.instance_lags()
     except REDIS_ERRORS:
         raise later("Redis does not answer", 1) from None
-    instances = [_instance(name, leases[name]) for name in sorted(leases)]
+    instances = [{**_instance(name, leases[name]), "lag": lags.get(name)} for name in sorted(leases)]
     connections = sum(instance.get("connections", 0) for instance in instances)
     return Stats(instance=dict(context.facts()), cluster=Cluster(connections=connections, instances=instances))
 
