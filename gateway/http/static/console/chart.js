@@ -18,7 +18,7 @@ export class Chart {
   #area = draw('path', { class: 'area' })
   #line = draw('path', { class: 'line', 'vector-effect': 'non-scaling-stroke' })
 
-  constructor(label, { room = 60 } = {}) {
+  constructor(label, { room = 45 } = {}) {
     this.#room = room
     this.label = label
     this.node = draw('svg', { class: 'chart', viewBox: `0 0 ${WIDTH} ${HEIGHT}`, preserveAspectRatio: 'none', role: 'img' })

@@ -110,10 +110,11 @@ const mint = async (event) => {
   const form = new FormData(event.target)
   const body = { user_id: form.get('user').trim(), groups: words(form.get('groups')) }
   for (const name of ['name', 'scope']) if (form.get(name).trim()) body[name] = form.get(name).trim()
+  const minted = async () => (await ask('POST', 'console/token', { body, credential: null })).token
   try {
-    const { token } = await ask('POST', 'console/token', { body, credential: null })
+    const token = await minted()
     byId('mint-error').textContent = ''
-    session.open(token)
+    session.open(token, { renew: minted })
     enter()
   } catch (error) {
     byId('mint-error').textContent = error.message
@@ -129,7 +130,7 @@ const useToken = (event) => {
     return
   }
   byId('token-error').textContent = ''
-  session.open(token, form.get('credential').trim())
+  session.open(token, { credential: form.get('credential').trim() })
   enter()
 }
 

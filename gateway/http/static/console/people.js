@@ -8,7 +8,7 @@ const SHOWN = 200
 let group
 
 const failed = ({ status, message }, what) => {
-  if (status === 404) return empty(`${what} is off`, message === 'there is nothing at this path' ? 'This gateway has no such thing.' : message)
+  if (status === 404) return empty(`${what} is off`, message === 'there is nothing at this path' ? 'This gateway does not say who is there.' : message)
   if (status === 403) return empty('Not with this token', 'Give a service credential under Session.')
   return empty('No answer', message)
 }

@@ -20,6 +20,7 @@ export const session = {
   config: undefined,
   tide: undefined,
   token: undefined,
+  renew: undefined,
   credential: undefined,
   status: 'none',
 
@@ -27,10 +28,11 @@ export const session = {
     this.config = await ask('GET', 'console/config.json', { credential: null })
   },
 
-  /** Connect as the token says. */
-  open(token, credential) {
+  /** Connect as the token says; `renew` gets another of its kind. */
+  open(token, { credential, renew } = {}) {
     this.close()
     this.token = token
+    this.renew = renew
     this.credential = credential || undefined
     this.connect()
   },
@@ -38,7 +40,10 @@ export const session = {
   connect() {
     this.tide?.close()
     const tide = new Tidegate(this.config.websocket_url, {
-      getToken: ({ refresh }) => (refresh ? null : this.token),
+      getToken: async ({ refresh }) => {
+        if (refresh) this.token = await this.renew?.()
+        return this.token
+      },
       api: ROOT.replace(/\/$/, ''),
       echo: true,
       WebSocket: Tapped,
@@ -58,7 +63,7 @@ export const session = {
 
   close() {
     this.tide?.close()
-    Object.assign(this, { tide: undefined, token: undefined, credential: undefined })
+    Object.assign(this, { tide: undefined, token: undefined, renew: undefined, credential: undefined })
   },
 
   turn(change) {
