@@ -80,6 +80,13 @@ class Desk:
             f"&& node.textContent.includes({json.dumps(containing)}))"
         )
 
+    async def unfold(self) -> None:
+        """Open every frame on the list."""
+        await self.page.evaluate("document.querySelectorAll('.frame details').forEach((node) => { node.open = true })")
+        await self.page.wait_for(
+            "[...document.querySelectorAll('.frame')].every((node) => node.querySelector('pre') !== null)"
+        )
+
     async def text(self, selector: str) -> str:
         """What an element says."""
         return str(await self.page.evaluate(f"document.querySelector({json.dumps(selector)}).textContent"))
