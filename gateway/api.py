@@ -93,13 +93,13 @@ class ApiApplication:
         server = http_server(
             settings,
             redis,
+            websocket_port=lambda: settings.listen.port,
             publisher=sender,
             authenticator=verifier,
             revocations=self._revocations,
             metrics=self._metrics,
             unready=self.unready,
             facts=self.facts,
-            websocket_port=lambda: settings.listen.port,
         )
         stack.push_async_callback(server.stop)
         self.port = await server.start(http_socket(settings), self._run)

@@ -180,13 +180,13 @@ class Application:
         return http_server(
             self._settings,
             self._redis,
+            websocket_port=lambda: self.port,
             publisher=services.publisher,
             authenticator=services.authenticator,
             revocations=services.revocations,
             metrics=services.metrics,
             unready=self.unready,
             facts=self._counts,
-            websocket_port=lambda: self.port,
         )
 
     def _janitor(self, redis: Redis, lease: Lease) -> Janitor:

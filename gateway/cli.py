@@ -96,16 +96,6 @@ def _add_json(parser: argparse.ArgumentParser, text: str = "print JSON") -> None
     parser.add_argument("--json", action="store_true", help=text)
 
 
-def _add_inbox(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("action", choices=("check",), help="check: count every inbox anew, and compare")
-    parser.add_argument(
-        "--tenant", type=_tenant, metavar="NAME", help="only this tenant's; default: all, or with --user `default`"
-    )
-    parser.add_argument("--user", type=_user, metavar="ID", help="only this user's")
-    parser.add_argument("--repair", action="store_true", help="make right what is not so")
-    _add_json(parser)
-
-
 def _add_bench(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--clients", type=_many, default=200, metavar="N", help="clients to connect; default: 200")
     pace = parser.add_mutually_exclusive_group()
@@ -117,6 +107,16 @@ def _add_bench(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--bytes", type=_many, default=200, metavar="N", help="data of an event; default: 200")
     parser.add_argument("--each", action="store_true", help="each event is for one client, in turn, not for all")
     parser.add_argument("--url", help="WebSocket address; default: the configured one")
+    _add_json(parser)
+
+
+def _add_inbox(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("action", choices=("check",), help="check: count every inbox anew, and compare")
+    parser.add_argument(
+        "--tenant", type=_tenant, metavar="NAME", help="only this tenant's; default: all, or with --user `default`"
+    )
+    parser.add_argument("--user", type=_user, metavar="ID", help="only this user's")
+    parser.add_argument("--repair", action="store_true", help="make right what is not so")
     _add_json(parser)
 
 
@@ -253,23 +253,6 @@ def _instances(options: argparse.Namespace) -> int:
     return show_instances(_tool_settings(options), as_json=options.json)
 
 
-def _explain(options: argparse.Namespace) -> int:
-    from gateway.terminal.explain import explain
-
-    return explain(
-        _tool_settings(options), options.event, user_id=options.user, tenant=options.tenant, as_json=options.json
-    )
-
-
-def _inbox(options: argparse.Namespace) -> int:
-    from gateway.terminal.inbox import CheckOptions, check_inboxes
-
-    return check_inboxes(
-        _tool_settings(options),
-        CheckOptions(tenant=options.tenant, user=options.user, repair=options.repair, as_json=options.json),
-    )
-
-
 def _bench(options: argparse.Namespace) -> int:
     from gateway.terminal.bench import BenchOptions, bench
 
@@ -284,6 +267,23 @@ def _bench(options: argparse.Namespace) -> int:
             url=options.url,
             as_json=options.json,
         ),
+    )
+
+
+def _explain(options: argparse.Namespace) -> int:
+    from gateway.terminal.explain import explain
+
+    return explain(
+        _tool_settings(options), options.event, user_id=options.user, tenant=options.tenant, as_json=options.json
+    )
+
+
+def _inbox(options: argparse.Namespace) -> int:
+    from gateway.terminal.inbox import CheckOptions, check_inboxes
+
+    return check_inboxes(
+        _tool_settings(options),
+        CheckOptions(tenant=options.tenant, user=options.user, repair=options.repair, as_json=options.json),
     )
 
 

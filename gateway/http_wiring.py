@@ -17,13 +17,13 @@ from gateway.console_wiring import console
 from gateway.errors import ConfigError
 from gateway.http.api import make_api
 from gateway.http.callers import ApiKey, Callers
-from gateway.http.console_routes import Console, console_paths
+from gateway.http.console_routes import console_paths
 from gateway.http.context import ANSWER_WITHIN_S, Context
 from gateway.http.docs_routes import DOCS_PATHS
 from gateway.http.gate import Gate, GateOptions
+from gateway.http.javascript_routes import CLIENT_PATHS
 from gateway.http.operation_routes import HEALTH_PATH
 from gateway.http.origins import open_to_pages
-from gateway.http.script_routes import CLIENT_PATHS
 from gateway.http.server import HttpServer
 from gateway.metrics import Metrics
 from gateway.questions import Answers, ask
@@ -43,13 +43,13 @@ def http_server(
     settings: Settings,
     redis: Redis,
     *,
+    websocket_port: Callable[[], int],
     publisher: Publisher,
     authenticator: Authenticator,
     revocations: Revocations,
     metrics: Metrics,
     unready: Callable[[], list[str]],
     facts: Callable[[], Mapping[str, Any]],
-    websocket_port: Callable[[], int],
 ) -> HttpServer:
     """
     Return the HTTP API's server.
@@ -75,16 +75,16 @@ def http_server(
         facts=facts,
         leases=lambda: instances(redis),
         asks=asks,
+        lags=lambda: total_lags(redis, settings.log.partitions),
         timeout_s=settings.redis.timeout_s,
         inbox=inbox(settings, redis),
-        lags=lambda: total_lags(redis, settings.log.partitions),
     )
     keys = [ApiKey(key.name, key.hash, key.tenant) for key in http.api_keys]
     gate = Gate(
         make_api(context, docs=settings.http_docs, client=http.client, version=VERSION, console=page),
         Callers(authenticator, revocations, keys, metrics),
         GateOptions(
-            open_paths=_open_paths(settings, page),
+            open_paths=_open_paths(settings) | console_paths(page),
             max_body_bytes=http.max_body_bytes,
             body_timeout_s=http.body_timeout_s,
             max_requests=http.connections,
@@ -97,11 +97,11 @@ def http_server(
     return HttpServer(app, max_connections=http.connections, backlog=settings.listen.backlog)
 
 
-def _open_paths(settings: Settings, page: Console | None) -> frozenset[str]:
+def _open_paths(settings: Settings) -> frozenset[str]:
     """Return what is answered without a credential."""
     docs = DOCS_PATHS if settings.http_docs else frozenset()
     client = CLIENT_PATHS if settings.http.client else frozenset()
-    return frozenset({HEALTH_PATH}) | docs | client | (console_paths(page) if page is not None else frozenset())
+    return frozenset({HEALTH_PATH}) | docs | client
 
 
 def http_socket(settings: Settings) -> socket.socket:

@@ -13,10 +13,10 @@ from gateway.http import (
     console_routes,
     docs_routes,
     history_routes,
+    javascript_routes,
     notification_routes,
     operation_routes,
     push_routes,
-    script_routes,
     user_routes,
 )
 from gateway.http.answers import ProblemJson
@@ -72,7 +72,7 @@ def make_api(context: Context, *, docs: bool, client: bool, version: str, consol
     for router in _ROUTERS:
         app.include_router(router)
     if client:
-        script_routes.add_client(app)
+        javascript_routes.add_client(app)
     if console is not None:
         console_routes.add_console(app, console)
     if docs:

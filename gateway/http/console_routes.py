@@ -81,8 +81,10 @@ class Wanted(BaseModel):
     ttl_s: Annotated[float, Field(gt=0, lt=1e8)] = 12 * 3600.0
 
 
-def console_paths(console: Console) -> frozenset[str]:
+def console_paths(console: Console | None) -> frozenset[str]:
     """Return what is answered without a credential."""
+    if console is None:
+        return frozenset()
     return frozenset({CONFIG_PATH, *_files(), *([TOKEN_PATH] if console.mint is not None else [])})
 
 

@@ -37,9 +37,9 @@ class Context:
         facts: Returns what this process says of itself.
         leases: Asks Redis what the live instances say of themselves.
         asks: Asks the live instances something, given the question, its data, the tenant, and whom to wait for.
+        lags: Asks Redis how many entries each instance has not read.
         timeout_s: Longest wait for Redis.
         inbox: The inboxes; None where notifications are not kept.
-        lags: Asks Redis how many entries each instance has not read.
     """
 
     publisher: Publisher
@@ -52,9 +52,9 @@ class Context:
     facts: Callable[[], Mapping[str, Any]]
     leases: Callable[[], Awaitable[Leases]]
     asks: Callable[[str, Mapping[str, Any], str, Iterable[str] | None], Awaitable[Answers]]
+    lags: Callable[[], Awaitable[Lags]]
     timeout_s: float
     inbox: Inbox | None = None
-    lags: Callable[[], Awaitable[Lags]] | None = None
 
     async def live_instances(self) -> Leases:
         """Return every live instance's id with what it says of itself. Raises errors of redis-py, TimeoutError too."""
@@ -63,8 +63,6 @@ class Context:
 
     async def instance_lags(self) -> Lags:
         """Return how many entries each instance has not read; None where unknown. Raises as `live_instances`."""
-        if self.lags is None:
-            return {}
         async with asyncio.timeout(self.timeout_s):
             return await self.lags()
 

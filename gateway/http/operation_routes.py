@@ -46,8 +46,10 @@ async def stats(_caller: Pushing, context: InContext) -> Stats:
         lags = await context.instance_lags()
     except REDIS_ERRORS:
         raise later("Redis does not answer", 1) from None
-    instances = [{**_instance(name, leases[name]), "lag": lags.get(name)} for name in sorted(leases)]
+    instances = [_instance(name, leases[name]) for name in sorted(leases)]
     connections = sum(instance.get("connections", 0) for instance in instances)
+    for instance in instances:
+        instance["lag"] = lags.get(instance["id"])
     return Stats(instance=dict(context.facts()), cluster=Cluster(connections=connections, instances=instances))
 
 

@@ -6,7 +6,7 @@ import tomllib
 
 import pytest
 
-from gateway.http.script_routes import FOLDER
+from gateway.http.javascript_routes import FOLDER
 from tests.integration.http.conftest import bearer, calling
 from tests.integration.http.test_credentials import ALL, MESSAGE
 from tests.support.gateway import running_gateway
