@@ -19,7 +19,7 @@ from gateway.errors import ConfigError
 from gateway.exposition import MEDIA_TYPE, Exposition
 from gateway.http.api import make_api
 from gateway.http.callers import ApiKey, Callers
-from gateway.http.console_routes import console_paths
+from gateway.http.console_routes import Console, console_paths
 from gateway.http.context import ANSWER_WITHIN_S, Context
 from gateway.http.docs_routes import DOCS_PATHS
 from gateway.http.doorkeeper import Doorkeeper
@@ -106,19 +106,25 @@ def http_server(
             console=page,
         ),
         Callers(authenticator, revocations, keys, metrics),
-        GateOptions(
-            open_paths=_open_paths(settings) | console_paths(page),
-            max_body_bytes=http.max_body_bytes,
-            body_timeout_s=http.body_timeout_s,
-            max_requests=http.connections,
-            requests_per_s=http.requests_per_s,
-            requests_burst=http.requests_burst,
-        ),
+        _gate_options(settings, page),
         metrics,
         Doorkeeper(rules, trusted_proxies(settings)),
     )
     app = open_to_pages(gate, http.origins)
     return HttpServer(app, max_connections=http.connections, backlog=settings.listen.backlog, certificate=certificate)
+
+
+def _gate_options(settings: Settings, page: Console | None) -> GateOptions:
+    """Return what the gate lets in."""
+    http = settings.http
+    return GateOptions(
+        open_paths=_open_paths(settings) | console_paths(page),
+        max_body_bytes=http.max_body_bytes,
+        body_timeout_s=http.body_timeout_s,
+        max_requests=http.connections,
+        requests_per_s=http.requests_per_s,
+        requests_burst=http.requests_burst,
+    )
 
 
 def _open_paths(settings: Settings) -> frozenset[str]:
