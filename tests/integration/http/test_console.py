@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import tomllib
 from pathlib import Path
 
 import httpx
@@ -15,6 +16,7 @@ from tests.integration.http.conftest import bearer, calling
 from tests.support.clients import connected
 from tests.support.gateway import running_gateway
 
+ROOT = Path(console_routes.__file__).parents[2]
 SCRIPTS = sorted((Path(console_routes.__file__).with_name("static") / "console").glob("*.js"))
 WANTED = {"user_id": "7", "name": "Ada", "groups": ["chat-1"], "scope": "push"}
 
@@ -93,6 +95,13 @@ async def test_no_script_of_it_writes_markup(page):
         source = (await page.get(f"/console/{script.name}")).text
         assert source
         assert re.findall(r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|eval\(|new Function", source) == []
+
+
+def test_the_wheel_will_have_it():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    globs = project["tool"]["setuptools"]["package-data"]["gateway"]
+    packed = {path for glob in globs for path in (ROOT / "gateway").glob(glob)}
+    assert set(SCRIPTS) | {SCRIPTS[0].with_name("console.html"), SCRIPTS[0].with_name("console.css")} <= packed
 
 
 async def test_the_configuration_names_the_endpoint_and_every_command(page, dev):
