@@ -5,7 +5,7 @@ PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3
 	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$python && break; done)
 BIN := .venv/bin
 
-.PHONY: help setup run test lint format documents bench clean
+.PHONY: help setup run test lint format documents bench chaos dist clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -57,5 +57,13 @@ documents: .venv/installed ## make docs/asyncapi.yaml and docs/openapi.json anew
 bench: .venv/installed ## measure speed and memory against a hand-written hub and the kernel's limit
 	@$(BIN)/python -m tests.bench
 
+chaos: .venv/installed ## break it under load and count what was lost; LONG=1, SEED=…, ONLY=…
+	@$(BIN)/python -m tests.chaos $(if $(LONG),--long) $(if $(SEED),--seed $(SEED)) $(if $(ONLY),--only $(ONLY))
+
+dist: .venv/installed ## build the wheel and the source distribution into dist/
+	@rm -rf build dist
+	@$(BIN)/python -m build --no-isolation --outdir dist .
+	@ls dist
+
 clean: ## remove the environment and the development state
-	rm -rf .venv .tidegate *.egg-info
+	rm -rf .venv .tidegate build dist *.egg-info

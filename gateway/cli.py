@@ -12,6 +12,7 @@ import argparse
 import os
 import sys
 from collections.abc import Callable, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -36,6 +37,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sys.stdout.flush()
     except GatewayError as error:
         print(f"gateway: {error}", file=sys.stderr)
+        status = 1
+    except ModuleNotFoundError:
+        if find_spec("pydantic_settings") is not None:  # it is not the whole extra that is missing
+            raise
+        print("gateway: the daemon is not installed: pip install 'tidegate[gateway]'", file=sys.stderr)
         status = 1
     except KeyboardInterrupt:
         status = _INTERRUPTED

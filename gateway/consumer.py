@@ -38,8 +38,9 @@ from gateway.store.stream import GroupMissing, RawEntry, StreamReader
 
 _log = structlog.get_logger()
 
-_BLOCK_MS = 1_000
-_LOOK_EVERY_S = 1.0
+# A lost or trimmed log is told to clients within a second, on an idle log too: a wait, and a look that is due after it.
+_BLOCK_MS = 400
+_LOOK_EVERY_S = 0.4
 _WITHOUT_GROUP_S = 2.0  # how long to read with XREAD before XREADGROUP is tried again
 _LONGEST_PAUSE_S = 1.0
 _IDS_AHEAD_ALERT_MS = 60_000

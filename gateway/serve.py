@@ -20,6 +20,7 @@ import structlog
 from gateway import dev, logs
 from gateway.api import ApiApplication
 from gateway.app import Application
+from gateway.service_manager import ServiceManager
 from gateway.settings import Settings
 from gateway.supervisor import LIFELINE, stop_signals, tell_supervisor
 from gateway.terminal.greeting import greet
@@ -78,6 +79,7 @@ class _Life:
         self._starting: asyncio.Task[Any] | None = None
         self._application_running: Application | ApiApplication | None = None
         self._at_once: Callable[[], None]
+        self._manager = ServiceManager.of(os.environ)
 
     async def run(self, *, at_once: Callable[[], None]) -> int:
         """
@@ -92,16 +94,20 @@ class _Life:
         self._at_once = at_once
         self._starting = asyncio.current_task()
         self._listen_for_the_end()
+        watch = asyncio.create_task(self._manager.keep_watch(), name="watchdog")
         try:
             async with self._application() as application:
                 self._starting = None
                 self._application_running = application
                 with self._announced(application.port):
+                    self._manager.ready(f"Serving on port {application.port}")
                     await self._end(application)
                 _log.info("stopping", connections=application.connections)
         except asyncio.CancelledError:
             if not self._stop.is_set():
                 raise
+        finally:
+            watch.cancel()
         _log.info("stopped")
         return 0
 
@@ -115,6 +121,7 @@ class _Life:
             self._at_once()
             os._exit(_STOPPED_AT_ONCE)
         self._stop.set()
+        self._manager.stopping()
         if self._starting is not None:
             self._starting.cancel()
 
@@ -127,7 +134,8 @@ class _Life:
 
     def _reload(self) -> None:
         if self._application_running is not None:
-            self._application_running.reload()
+            with self._manager.reloading():
+                self._application_running.reload()
 
     @contextlib.contextmanager
     def _announced(self, port: int, /) -> Iterator[None]:

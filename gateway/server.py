@@ -12,6 +12,7 @@ import asyncio
 import contextlib
 import fcntl
 import logging
+import os
 import random
 import struct
 import termios
@@ -47,6 +48,7 @@ _HIGH_WATER_BYTES = 16 * 1024
 _CLOSING_TIMEOUT_S = 5.0
 _REFUSED_TIMEOUT_S = 2.0  # to send the request that is refused
 _SWEEP_S = 1.0
+_PATIENCE_S = 1.0  # with a handshake, while there is no room
 _INVALID_DATA = 1007
 _ABNORMAL = 1006
 _PING_FRAME = b"\x89\x00"
@@ -139,12 +141,37 @@ class Server:
         """Do what is due for every connection: about 40 ns for each that has nothing due."""
         now = self.loop.time()
         self._sweeper = self.loop.call_later(_SWEEP_S, self._sweep)
+        if not self._file_is_free():
+            self.make_room(now)
         for connection in [c for c in self.services.connections if now >= c.due_at]:
             connection.tick(now)
         for reason, waiting in (("handshake", self.handshaking), ("closing", self.closing)):
             for protocol in [protocol for protocol, until in waiting.items() if now >= until]:
                 self.services.metrics.aborted[reason] += 1
                 protocol.abort()
+
+    def make_room(self, now: float) -> None:
+        """
+        Give up the handshakes that take long: peers that only hold a socket must not keep out those who would speak.
+
+        Called where there are too many sockets or no files; else each has all of `handshake_timeout_s`.
+        """
+        begun_before = now + self.services.limits.handshake_timeout_s - _PATIENCE_S
+        for protocol in [protocol for protocol, until in self.handshaking.items() if until < begun_before]:
+            protocol.abort()
+
+    def _file_is_free(self) -> bool:
+        """
+        Tell whether a file can be opened; if not, say so: a line a second at most.
+
+        Nobody else does: where accept(2) fails with EMFILE, libuv takes connections and closes them in silence.
+        """
+        try:
+            os.close(os.open("/", os.O_RDONLY | os.O_CLOEXEC))
+        except OSError as error:
+            _log.warning("no_file_to_open", sockets=self.sockets, error=error.strerror)
+            return False
+        return True
 
 
 class SocketProtocol(asyncio.Protocol):
@@ -189,6 +216,8 @@ class SocketProtocol(asyncio.Protocol):
         server.sockets += 1
         server.empty.clear()
         now = server.loop.time()
+        if server.sockets > server.options.max_connections:
+            server.make_room(now)
         server.handshaking[self] = now + server.services.limits.handshake_timeout_s
         self._visit = Visit(server.services, server.options.admission, transport.get_extra_info("peername"), now)
         refusal = self._visit.refusal

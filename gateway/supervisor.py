@@ -21,6 +21,7 @@ import structlog
 
 from gateway import dev, logs
 from gateway.errors import ConfigError
+from gateway.service_manager import VARIABLES, ServiceManager
 from gateway.settings import Settings
 from gateway.terminal.greeting import greet
 
@@ -62,12 +63,14 @@ def serve_workers(settings: Settings, config: Path | None, workers: int) -> int:
             http = settings.http.model_copy(update={"port": reserved.getsockname()[1]})
             settings = settings.model_copy(update={"http": http})
         complete = stack.enter_context(dev.environment(settings))
+        manager = ServiceManager.of(os.environ)
 
         def announce() -> None:
             stack.enter_context(dev.noted(complete, port))
             greet(complete, port, config)
+            manager.ready(f"{workers} workers serve on port {port}")
 
-        return asyncio.run(Supervisor(complete, config, workers, announce).run())
+        return asyncio.run(Supervisor(complete, config, workers, announce, manager).run())
 
 
 def _reserve(setting: str, host: str, port: int) -> socket.socket:
@@ -94,13 +97,22 @@ class Supervisor:
     Args:
         settings: What they share; each gets an instance id of its own.
         announce: Called once, when all of them serve.
+        manager: Is told when they are to end. The workers do not know it: only the parent speaks to it.
     """
 
-    def __init__(self, settings: Settings, config: Path | None, workers: int, announce: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        config: Path | None,
+        workers: int,
+        announce: Callable[[], None],
+        manager: ServiceManager,
+    ) -> None:
         self._settings = settings
         self._config = config
         self._count = workers
         self._announce = announce
+        self._manager = manager
         self._processes: dict[int, asyncio.subprocess.Process] = {}
         self._served: set[int] = set()
         self._one_serves = asyncio.Event()
@@ -112,7 +124,8 @@ class Supervisor:
         for number in stop_signals(self._settings):
             loop.add_signal_handler(number, self._on_signal)
         if self._settings.has_tls:
-            loop.add_signal_handler(signal.SIGHUP, self._send_all, signal.SIGHUP)
+            loop.add_signal_handler(signal.SIGHUP, self._reload)
+        watch = asyncio.create_task(self._manager.keep_watch(), name="watchdog")
         # The first one alone: what is wrong for all is then said once.
         first = asyncio.create_task(self._keep(0), name="worker-0")
         one_serves = asyncio.create_task(self._one_serves.wait())
@@ -120,7 +133,10 @@ class Supervisor:
         one_serves.cancel()
         others = range(1, self._count) if self._one_serves.is_set() else ()
         keepers = [first, *(asyncio.create_task(self._keep(number), name=f"worker-{number}") for number in others)]
-        return max(map(abs, await asyncio.gather(*keepers)))
+        try:
+            return max(map(abs, await asyncio.gather(*keepers)))
+        finally:
+            watch.cancel()
 
     async def _keep(self, number: int) -> int:
         """Keep one worker running; return its exit status when that is no longer wanted."""
@@ -166,7 +182,7 @@ class Supervisor:
     def _environment(self, number: int) -> dict[str, str]:
         settings = self._settings
         return {
-            **os.environ,
+            **{name: value for name, value in os.environ.items() if name not in VARIABLES},
             "GATEWAY_INSTANCE__ID": f"{settings.instance_id}-{number}",
             "GATEWAY_LISTEN__PORT": str(settings.listen.port),
             "GATEWAY_LISTEN__REUSE_PORT": "true",
@@ -174,9 +190,14 @@ class Supervisor:
             "GATEWAY_REDIS__URL": settings.redis_url,
         }
 
+    def _reload(self) -> None:
+        with self._manager.reloading():
+            self._send_all(signal.SIGHUP)
+
     def _on_signal(self) -> None:
         kills = self._stop.is_set()
         self._stop.set()
+        self._manager.stopping()
         _log.info("stopping_workers", at_once=kills)
         self._send_all(signal.SIGKILL if kills else signal.SIGTERM)
 

@@ -35,7 +35,7 @@ from publisher.failure import REDIS_ERRORS, describe
 from publisher.groups import Groups
 from publisher.lane import Lane
 from publisher.link import open_link
-from publisher.notification import NotificationOptions, Notifications, make_notifications
+from publisher.notification import NotificationOptions, Notifications, from_template, make_notifications
 from publisher.options import Options
 from publisher.receipt import Receipt, query, receipt_of
 from publisher.templates import NO_DATA, Params, TemplateBook, filled, is_templated, said
@@ -202,10 +202,31 @@ class Publisher:
         return ids_of(await self._send_all(commands))
 
     @overload
-    async def notify(self, to: str, **notification: Unpack[NotificationOptions]) -> str: ...
+    async def notify(
+        self,
+        to: str,
+        *,
+        template: str | None = None,
+        params: Params | None = None,
+        **notification: Unpack[NotificationOptions],
+    ) -> str: ...
     @overload
-    async def notify(self, to: Iterable[str], **notification: Unpack[NotificationOptions]) -> str | list[str]: ...
-    async def notify(self, to: str | Iterable[str], **notification: Unpack[NotificationOptions]) -> str | list[str]:
+    async def notify(
+        self,
+        to: Iterable[str],
+        *,
+        template: str | None = None,
+        params: Params | None = None,
+        **notification: Unpack[NotificationOptions],
+    ) -> str | list[str]: ...
+    async def notify(
+        self,
+        to: str | Iterable[str],
+        *,
+        template: str | None = None,
+        params: Params | None = None,
+        **notification: Unpack[NotificationOptions],
+    ) -> str | list[str]:
         """
         Store a notification in the inboxes of one user or of many, and push it to those who are there.
 
@@ -214,6 +235,7 @@ class Publisher:
 
         Args:
             to: A user's id, or several.
+            template, params: A message template of the gateways', which says what is not given here.
             notification: `title`, `content`, `type`, `level`, `priority`, `link`, `icon`, `data`, `tenant`, `key` and
                 `expires_in`, as `make_notifications` explains them. A call that is repeated under the same `key`
                 within `key_ttl_s` stores nothing again and returns the first ids.
@@ -221,6 +243,8 @@ class Publisher:
         Raises:
             PublishError: As `publish` does; for several users also `PublishIncomplete`, with a result for each.
         """
+        if template is not None:
+            notification = from_template(await self.render(template, params), notification)
         return await self.notify_prepared(self.prepare_notification(to, **notification))
 
     def prepare_notification(

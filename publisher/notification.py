@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import re
 import secrets
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from hashlib import blake2b
-from typing import Any, Final, Literal, Required, TypedDict
+from typing import Any, Final, Literal, TypedDict
 
 import orjson
 
@@ -40,13 +40,14 @@ MAX_CONTENT_LENGTH: Final = 4_096
 MAX_LINK_LENGTH: Final = 2_048
 MAX_NOTIFICATION_BYTES: Final = 32 * 1024  # an inbox holds a thousand of them
 
+_SAID = ("title", "content", "type", "level", "priority", "link", "icon", "data")  # that a template may say
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 
 class NotificationOptions(TypedDict, total=False):
     """What may be said of a notification; see `make_notifications`."""
 
-    title: Required[str]
+    title: str
     content: str
     type: str
     level: Level
@@ -91,10 +92,16 @@ class Notifications:
         return PublishUnknown(str(result), key=self.key) if isinstance(result, PublishUnknown) else result
 
 
+def from_template(fields: Mapping[str, Any], given: NotificationOptions) -> NotificationOptions:
+    """Return what a notification is to say, given a template's rendered fields: what is given itself wins."""
+    said: Any = {name: fields[name] for name in _SAID if name in fields}
+    return {**said, **given}
+
+
 def make_notifications(
     to: str | Iterable[str],
     *,
-    title: str,
+    title: str = "",
     content: str = "",
     type: str = DEFAULT_TYPE,
     level: Level = "info",
@@ -113,7 +120,7 @@ def make_notifications(
 
     Args:
         to: A user's id, or several, up to 100,000.
-        title: One line, up to 256 characters.
+        title: One line, 1 to 256 characters.
         content: Text, up to 4,096 characters.
         type: What it is about, for filters: up to 64 printable characters.
         level: `info`, `success`, `warning` or `error`.

@@ -33,7 +33,7 @@ from publisher.event import (
 )
 from publisher.failure import REDIS_ERRORS, describe
 from publisher.groups import BlockingGroups
-from publisher.notification import NotificationOptions, make_notifications
+from publisher.notification import NotificationOptions, from_template, make_notifications
 from publisher.options import MAX_BATCH, Options
 from publisher.receipt import Receipt, query, receipt_of
 from publisher.templates import NO_DATA, Params, TemplateBook, filled, is_templated, said
@@ -133,11 +133,34 @@ class Publisher:
         return ids_of(self._send_all(commands))
 
     @overload
-    def notify(self, to: str, **notification: Unpack[NotificationOptions]) -> str: ...
+    def notify(
+        self,
+        to: str,
+        *,
+        template: str | None = None,
+        params: Params | None = None,
+        **notification: Unpack[NotificationOptions],
+    ) -> str: ...
     @overload
-    def notify(self, to: Iterable[str], **notification: Unpack[NotificationOptions]) -> str | list[str]: ...
-    def notify(self, to: str | Iterable[str], **notification: Unpack[NotificationOptions]) -> str | list[str]:
+    def notify(
+        self,
+        to: Iterable[str],
+        *,
+        template: str | None = None,
+        params: Params | None = None,
+        **notification: Unpack[NotificationOptions],
+    ) -> str | list[str]: ...
+    def notify(
+        self,
+        to: str | Iterable[str],
+        *,
+        template: str | None = None,
+        params: Params | None = None,
+        **notification: Unpack[NotificationOptions],
+    ) -> str | list[str]:
         """Store a notification in users' inboxes, and push it. See `publisher.Publisher.notify`."""
+        if template is not None:
+            notification = from_template(self.render(template, params), notification)
         options = self._options
         limits = {"partitions": options.partitions, "max_event_bytes": options.max_event_bytes}
         made = make_notifications(to, **notification, **limits)

@@ -52,6 +52,7 @@ LAYERS = {
     "gateway.auth": 2,
     "gateway.handlers": 2,
     "gateway.metrics": 2,
+    "gateway.service_manager": 2,
     "gateway.statistics": 2,
     "gateway.store": 2,
     "gateway.tls": 2,

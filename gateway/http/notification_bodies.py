@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, cast
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictBool, StrictStr, model_validator
 
 from gateway.http.bodies import Body
-from gateway.http.fields import Json, Name, Names
+from gateway.http.fields import Json, Name, Names, TemplateName
 from gateway.store.inbox import MAX_ID_LENGTH
 from publisher.notification import (
     DEFAULT_TYPE,
@@ -16,6 +16,7 @@ from publisher.notification import (
     MAX_TITLE_LENGTH,
     MAX_TYPE_LENGTH,
     Level,
+    NotificationOptions,
     NotificationPriority,
 )
 
@@ -66,7 +67,11 @@ class Notify(Body):
     )
     user_id: Name | None = Field(None, description="Whom to notify.")
     user_ids: Names | None = Field(None, description="Whom to notify, if several; up to 100,000.")
-    title: StrictStr = Field(min_length=1, max_length=MAX_TITLE_LENGTH, description="One line.")
+    template: TemplateName | None = Field(None, description="A message template; it says what is not given here.")
+    params: dict[str, Any] = Field({}, description="Parameters of the template.")
+    title: StrictStr | None = Field(
+        None, min_length=1, max_length=MAX_TITLE_LENGTH, description="One line. Needed, unless the template has it."
+    )
     content: StrictStr = Field("", max_length=MAX_CONTENT_LENGTH, description="Its text.")
     type: TypeName = Field(DEFAULT_TYPE, description="What it is about, for filters.")
     level: Level = Field("info", description="How serious it is.")
@@ -84,12 +89,15 @@ class Notify(Body):
     def _is_for_somebody(self) -> Notify:
         if (self.user_id is None) == (self.user_ids is None):
             raise ValueError("name either user_id or user_ids")
+        if self.title is None and self.template is None:
+            raise ValueError("name a title, or a template that has it")
         return self
 
-    def spec(self) -> dict[str, Any]:
-        """Return what `publisher.make_notifications` takes beside users, tenant and key."""
-        names = ("title", "content", "type", "level", "priority", "link", "icon", "data", "expires_in")
-        return {name: getattr(self, name) for name in names}
+    def spec(self) -> NotificationOptions:
+        """Return what the body itself says of the notification, as `publisher.make_notifications` takes it."""
+        names = {"title", "content", "type", "level", "priority", "link", "icon", "data", "expires_in"}
+        said: Any = {name: getattr(self, name) for name in names & self.model_fields_set}
+        return cast(NotificationOptions, said)
 
 
 class MarkRead(BaseModel):

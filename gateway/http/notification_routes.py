@@ -32,6 +32,7 @@ from gateway.http.push import refusal
 from gateway.store.inbox import MAX_ID_LENGTH, Item
 from publisher import PublishError
 from publisher.failure import REDIS_ERRORS
+from publisher.notification import NotificationOptions, from_template
 
 router = APIRouter(prefix="/api/v1/notifications", tags=["notifications"], route_class=JsonRoute)
 
@@ -69,7 +70,11 @@ async def notify(
     key = idempotency_key or secrets.token_hex(12)
     to = [*body.user_ids] if body.user_ids is not None else str(body.user_id)
     try:
-        prepared = context.publisher.prepare_notification(to, **body.spec(), tenant=caller.tenant, key=key)
+        said = body.spec()
+        if body.template is not None:
+            said = from_template(context.templates.render(body.template, body.params), said)
+        options: NotificationOptions = {**said, "tenant": caller.tenant, "key": key}
+        prepared = context.publisher.prepare_notification(to, **options)
     except PublishError as error:
         raise Problem(422, str(error)) from None
     try:

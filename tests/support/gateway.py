@@ -125,14 +125,17 @@ class GatewayProcess:
     One `python -m gateway serve`, started by `async with` or `start`, and certainly ended with the former.
 
     The port is free at the first start and stays the same at the later ones. `workers` above 1 starts that many
-    instances behind it.
+    instances behind it. `open_files` is its `ulimit -n`.
     """
 
     _command = "serve"
+    _python = sys.executable
+    _path = str(_ROOT)
 
-    def __init__(self, redis_url: str, *, workers: int = 1, **settings: Any) -> None:
+    def __init__(self, redis_url: str, *, workers: int = 1, open_files: int | None = None, **settings: Any) -> None:
         self._settings = _chosen(redis_url, settings)
         self._workers = workers
+        self._open_files = open_files
         self._folder = Path(tempfile.mkdtemp(prefix="tg-gateway-"))
         self._log_path = self._folder / "gateway.log"
         self._process: subprocess.Popen[bytes] | None = None
@@ -158,6 +161,11 @@ class GatewayProcess:
     def pid(self) -> int:
         """Its process id."""
         return self._running().pid
+
+    @property
+    def runs(self) -> bool:
+        """Whether the process lives."""
+        return self._process is not None and self._process.poll() is None
 
     @property
     def log(self) -> str:
@@ -190,15 +198,17 @@ class GatewayProcess:
 
     def launch(self) -> None:
         """Start it and wait for nothing."""
-        command = [sys.executable, "-m", "gateway", self._command]
+        command = [self._python, "-m", "gateway", self._command]
         if self._workers > 1:
             command += ["--workers", str(self._workers)]
+        if self._open_files is not None:
+            command = ["prlimit", f"--nofile={self._open_files}", *command]
         environ = {name: value for name, value in os.environ.items() if not name.startswith("GATEWAY_")}
         with self._log_path.open("ab") as log:
             self._process = subprocess.Popen(
                 command,
                 cwd=self._folder,
-                env={**environ, "PYTHONPATH": str(_ROOT), **_variables(self._settings)},
+                env={**environ, "PYTHONPATH": self._path, **_variables(self._settings)},
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -226,6 +236,11 @@ class GatewayProcess:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)  # its own session, so its own group
         process.wait(10)
+
+    def quit(self) -> None:
+        """Kill it if it runs."""
+        if self._process is not None and self._process.poll() is None:
+            self.kill()
 
     def pause(self) -> None:
         """Freeze it."""

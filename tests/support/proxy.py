@@ -1,5 +1,5 @@
 """
-A TCP proxy in front of a server, which does to connections what networks do: cuts, silence, delay.
+A TCP proxy in front of a server, which does to connections what networks do: cuts, silence, delay, losses.
 
     async with Proxy(server.port) as proxy:
         ... proxy.url
@@ -24,17 +24,20 @@ class Proxy:
 
     Attributes:
         delay_s: Each chunk of a reply waits so long.
+        slice_bytes: Replies arrive in parts of so many bytes; 0: as they come.
         connections: How many there have been.
         target_port: Where new connections lead.
     """
 
     def __init__(self, target_port: int) -> None:
         self.delay_s = 0.0
+        self.slice_bytes = 0
         self.connections = 0
         self.target_port = target_port
         self._silent = False
         self._refusing = False
         self._cut_after: int | None = None
+        self._to_lose = 0
         self._held = asyncio.Event()
         self._held.set()
         self._writers: set[asyncio.StreamWriter] = set()
@@ -73,11 +76,16 @@ class Proxy:
     def restore(self) -> None:
         """Serve new connections, and let go of what was held."""
         self._silent = self._refusing = False
+        self._to_lose = 0
         self._held.set()
 
     def cut_after(self, reply_bytes: int) -> None:
         """Reset the next connection that has received so many more bytes of replies, in the midst of what follows."""
         self._cut_after = reply_bytes
+
+    def lose_replies(self, count: int) -> None:
+        """End connections in place of the next `count` replies: their commands were carried out."""
+        self._to_lose = count
 
     @property
     def cut_is_due(self) -> bool:
@@ -119,7 +127,7 @@ class Proxy:
     ) -> None:
         """Forward until either side ends; then end the other."""
         try:
-            with contextlib.suppress(OSError):
+            with contextlib.suppress(OSError, RuntimeError):  # uvloop's, for a transport that was aborted
                 while data := await source.read(_CHUNK):
                     await self._held.wait()
                     if self._silent:
@@ -128,16 +136,25 @@ class Proxy:
                         continue
                     if replies and not await self._passes(data, sink):
                         return
-                    sink.write(data)
-                    await sink.drain()
+                    await self._forward(data, sink, self.slice_bytes if replies else 0)
         finally:
             self._writers.discard(sink)
             sink.transport.abort()
+
+    async def _forward(self, data: bytes, sink: asyncio.StreamWriter, slice_bytes: int) -> None:
+        for at in range(0, len(data), slice_bytes or len(data)):
+            sink.write(data[at : at + (slice_bytes or len(data))])
+            await sink.drain()
+            if slice_bytes:
+                await asyncio.sleep(0)  # the reader wakes up for this part
 
     async def _passes(self, data: bytes, sink: asyncio.StreamWriter) -> bool:
         """Treat a chunk of replies; tell whether it is to be forwarded."""
         if self.delay_s:
             await asyncio.sleep(self.delay_s)
+        if self._to_lose:
+            self._to_lose -= 1
+            return False
         if self._cut_after is None:
             return True
         if len(data) <= self._cut_after:

@@ -270,3 +270,30 @@ def test_they_can_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setenv("GATEWAY_TEMPLATES", "nonsense")
     with pytest.raises(ConfigError, match="GATEWAY_TEMPLATES is not JSON"):
         load()
+
+
+async def test_a_notification_says_what_its_template_says_and_what_is_given(
+    gateway: RunningGateway, service: httpx.AsyncClient
+) -> None:
+    body = {"user_id": "42", "template": "order_shipped", "params": PARAMS, "title": "Off it went"}
+    async with connected(gateway, "42") as client:
+        assert (await service.post("/api/v1/notifications", json=body)).status_code == 202
+        await client.until(lambda: client.of_type("notification"))
+        (pushed,) = client.of_type("notification")
+    assert pushed.data["title"] == "Off it went"
+
+
+@pytest.mark.parametrize(
+    ("body", "problem"),
+    [
+        ({"template": "nobody"}, "there is no template 'nobody'"),
+        ({"template": "order_shipped", "params": PARAMS}, "title"),
+        ({}, "name a title, or a template that has it"),
+    ],
+)
+async def test_a_notification_without_a_title_is_refused(
+    service: httpx.AsyncClient, body: dict[str, Any], problem: str
+) -> None:
+    answer = await service.post("/api/v1/notifications", json={"user_id": "42", **body})
+    assert answer.status_code == 422
+    assert problem in answer.text
