@@ -82,9 +82,9 @@ class Desk:
 
     async def unfold(self) -> None:
         """Open every frame on the list."""
-        await self.page.evaluate("document.querySelectorAll('.frame details').forEach((node) => { node.open = true })")
-        await self.page.wait_for(
-            "[...document.querySelectorAll('.frame')].every((node) => node.querySelector('pre') !== null)"
+        opened = "(node.querySelector('details').open = true) && node.querySelector('pre') !== null"
+        await self.page.wait_for(  # some may come meanwhile
+            f"[...document.querySelectorAll('.frame')].map((node) => {opened}).every(Boolean)"
         )
 
     async def text(self, selector: str) -> str:
