@@ -100,6 +100,7 @@ class ApiApplication:
         server = http_server(
             settings,
             redis,
+            websocket_port=lambda: settings.listen.port,
             publisher=sender,
             authenticator=verifier,
             revocations=self._revocations,

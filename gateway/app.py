@@ -221,6 +221,7 @@ class Application:
         return http_server(
             self._settings,
             self._redis,
+            websocket_port=lambda: self.port,
             publisher=services.publisher,
             authenticator=services.authenticator,
             revocations=services.revocations,

@@ -1,6 +1,6 @@
 """
 The command line: `gateway serve`, `api`, `check`, `token`, `apikey`, `connect`, `tail`, `instances`, `explain`,
-`inbox`, `access`, `asyncapi`, `openapi`.
+`inbox`, `access`, `asyncapi`, `openapi`, `bench`.
 
 Parses arguments, loads the settings and hands over; each command that prints has a module in `terminal`. What a command
 needs is imported when it runs, so that `--help` and the small ones are quick.
@@ -89,6 +89,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_inbox(command("inbox", _inbox, "Look after the inboxes."))
     _add_document(commands, "asyncapi", "Print the AsyncAPI document of the WebSocket protocol.")
     _add_document(commands, "openapi", "Print the OpenAPI document of the HTTP API.")
+    _add_bench(command("bench", _bench, "Load a gateway that runs, and measure. It writes to the real log."))
     return parser
 
 
@@ -108,6 +109,20 @@ class _Version(argparse.Action):
 
 def _add_json(parser: argparse.ArgumentParser, text: str = "print JSON") -> None:
     parser.add_argument("--json", action="store_true", help=text)
+
+
+def _add_bench(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--clients", type=_many, default=200, metavar="N", help="clients to connect; default: 200")
+    pace = parser.add_mutually_exclusive_group()
+    pace.add_argument(
+        "--rate", type=_positive, default=100.0, metavar="N", help="events to publish a second; default: 100"
+    )
+    pace.add_argument("--saturate", action="store_true", help="publish as fast as events arrive")
+    parser.add_argument("--seconds", type=_positive, default=5.0, metavar="N", help="how long; default: 5")
+    parser.add_argument("--bytes", type=_many, default=200, metavar="N", help="data of an event; default: 200")
+    parser.add_argument("--each", action="store_true", help="each event is for one client, in turn, not for all")
+    parser.add_argument("--url", help="WebSocket address; default: the configured one")
+    _add_json(parser)
 
 
 def _add_inbox(parser: argparse.ArgumentParser) -> None:
@@ -164,6 +179,20 @@ def _count(text: str) -> int:
     if not 1 <= count <= 256:
         raise argparse.ArgumentTypeError("use 1 to 256")
     return count
+
+
+def _many(text: str) -> int:
+    count = int(text)
+    if not 1 <= count <= 200_000:
+        raise argparse.ArgumentTypeError("use 1 to 200000")
+    return count
+
+
+def _positive(text: str) -> float:
+    value = float(text)
+    if not 0 < value <= 1e6:
+        raise argparse.ArgumentTypeError("use a number above 0, up to a million")
+    return value
 
 
 def _tenant(text: str) -> str:
@@ -251,6 +280,23 @@ def _instances(options: argparse.Namespace) -> int:
     from gateway.terminal.instances import show_instances
 
     return show_instances(_tool_settings(options), as_json=options.json)
+
+
+def _bench(options: argparse.Namespace) -> int:
+    from gateway.terminal.bench import BenchOptions, bench
+
+    return bench(
+        _tool_settings(options),
+        BenchOptions(
+            clients=options.clients,
+            rate=0.0 if options.saturate else options.rate,
+            seconds=options.seconds,
+            data_bytes=options.bytes,
+            each=options.each,
+            url=options.url,
+            as_json=options.json,
+        ),
+    )
 
 
 def _explain(options: argparse.Namespace) -> int:

@@ -14,10 +14,12 @@ from redis.asyncio import Redis
 
 from gateway.address_rules import AddressRules
 from gateway.auth import Authenticator
+from gateway.console_wiring import console
 from gateway.errors import ConfigError
 from gateway.exposition import MEDIA_TYPE, Exposition
 from gateway.http.api import make_api
 from gateway.http.callers import ApiKey, Callers
+from gateway.http.console_routes import Console, console_paths
 from gateway.http.context import ANSWER_WITHIN_S, Context
 from gateway.http.docs_routes import DOCS_PATHS
 from gateway.http.doorkeeper import Doorkeeper
@@ -33,7 +35,7 @@ from gateway.questions import Answers, ask
 from gateway.revocations import Revocations
 from gateway.settings import Settings
 from gateway.store.access import stored_rules
-from gateway.store.groups import live_instances
+from gateway.store.groups import live_instances, total_lags
 from gateway.store.leases import instances
 from gateway.store.online import Online
 from gateway.tls import Certificate
@@ -50,6 +52,7 @@ def http_server(
     settings: Settings,
     redis: Redis,
     *,
+    websocket_port: Callable[[], int],
     publisher: Publisher,
     authenticator: Authenticator,
     revocations: Revocations,
@@ -61,8 +64,14 @@ def http_server(
     online: Online | None,
     exposition: Exposition,
 ) -> HttpServer:
-    """Return the HTTP API's server."""
+    """
+    Return the HTTP API's server.
+
+    Args:
+        websocket_port: Returns where the sockets are, once they are somewhere.
+    """
     http = settings.http
+    page = console(settings, websocket_port)
 
     async def asks(question: str, data: Mapping[str, Any], tenant: str, of: Iterable[str] | None) -> Answers:
         whom = await live_instances(redis) if of is None else list(of)
@@ -80,6 +89,7 @@ def http_server(
         leases=lambda: instances(redis),
         asks=asks,
         rules=lambda: stored_rules(redis),
+        lags=lambda: total_lags(redis, settings.log.partitions),
         timeout_s=settings.redis.timeout_s,
         inbox=inbox(settings, redis),
         online=online,
@@ -87,21 +97,34 @@ def http_server(
     )
     keys = [ApiKey(key.name, key.hash, key.tenant, frozenset(key.scopes)) for key in http.api_keys]
     gate = Gate(
-        make_api(context, docs=settings.http_docs, client=http.client, version=VERSION, metrics=_METRICS[http.metrics]),
-        Callers(authenticator, revocations, keys, metrics),
-        GateOptions(
-            open_paths=_open_paths(settings),
-            max_body_bytes=http.max_body_bytes,
-            body_timeout_s=http.body_timeout_s,
-            max_requests=http.connections,
-            requests_per_s=http.requests_per_s,
-            requests_burst=http.requests_burst,
+        make_api(
+            context,
+            docs=settings.http_docs,
+            client=http.client,
+            version=VERSION,
+            metrics=_METRICS[http.metrics],
+            console=page,
         ),
+        Callers(authenticator, revocations, keys, metrics),
+        _gate_options(settings, page),
         metrics,
         Doorkeeper(rules, trusted_proxies(settings)),
     )
     app = open_to_pages(gate, http.origins)
     return HttpServer(app, max_connections=http.connections, backlog=settings.listen.backlog, certificate=certificate)
+
+
+def _gate_options(settings: Settings, page: Console | None) -> GateOptions:
+    """Return what the gate lets in."""
+    http = settings.http
+    return GateOptions(
+        open_paths=_open_paths(settings) | console_paths(page),
+        max_body_bytes=http.max_body_bytes,
+        body_timeout_s=http.body_timeout_s,
+        max_requests=http.connections,
+        requests_per_s=http.requests_per_s,
+        requests_burst=http.requests_burst,
+    )
 
 
 def _open_paths(settings: Settings) -> frozenset[str]:

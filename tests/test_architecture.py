@@ -101,6 +101,7 @@ LAYERS = {
     "gateway.api": 5,
     "gateway.app": 5,
     "gateway.cli": 5,
+    "gateway.console_wiring": 5,
     "gateway.dev": 5,
     "gateway.embedded": 5,
     "gateway.http_wiring": 5,
@@ -123,7 +124,19 @@ PURE_OF_PUBLISHER = {
     *("publisher.address", "publisher.cursor", "publisher.event", "publisher.json_text", "publisher.trace"),
 }
 READERS_OF_SETTINGS = {
-    *("api", "app", "cli", "dev", "http_wiring", "serve", "settings", "supervisor", "terminal", "wiring"),
+    *(
+        "api",
+        "app",
+        "cli",
+        "console_wiring",
+        "dev",
+        "http_wiring",
+        "serve",
+        "settings",
+        "supervisor",
+        "terminal",
+        "wiring",
+    ),
 }
 
 MOST_LINES_OF_A_MODULE = 500

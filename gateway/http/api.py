@@ -11,6 +11,7 @@ from gateway.http import (
     access_routes,
     batch_routes,
     client_routes,
+    console_routes,
     docs_routes,
     group_routes,
     history_routes,
@@ -23,6 +24,7 @@ from gateway.http import (
     user_routes,
 )
 from gateway.http.answers import ProblemJson
+from gateway.http.console_routes import Console
 from gateway.http.context import Context
 from gateway.http.problems import add_handlers
 
@@ -53,12 +55,21 @@ What fails is answered with problem JSON (RFC 9457).
 """
 
 
-def make_api(context: Context, *, docs: bool, client: bool, version: str, metrics: APIRouter | None = None) -> ASGIApp:
+def make_api(
+    context: Context,
+    *,
+    docs: bool,
+    client: bool,
+    version: str,
+    metrics: APIRouter | None = None,
+    console: Console | None = None,
+) -> ASGIApp:
     """
     Return the API, without its gate.
 
     Args:
         metrics: The route of the metrics, if there is to be one.
+        console: What the console is told, if there is to be one.
     """
     app = FastAPI(
         title="Tidegate",
@@ -84,6 +95,8 @@ def make_api(context: Context, *, docs: bool, client: bool, version: str, metric
         app.include_router(router)
     if client:
         javascript_routes.add_client(app)
+    if console is not None:
+        console_routes.add_console(app, console)
     if docs:
         docs_routes.add_docs(app, describe(app))
     return app

@@ -23,6 +23,7 @@ ANSWER_WITHIN_S: Final = 2.0
 """How long an instance may take to answer a question."""
 
 Leases = Mapping[str, Mapping[str, str]]
+Lags = Mapping[str, int | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +40,7 @@ class Context:
         leases: Asks Redis what the live instances say of themselves.
         asks: Asks the live instances something, given the question, its data, the tenant, and whom to wait for.
         rules: Asks Redis for the address rules that were given at run time.
+        lags: Asks Redis how many entries each instance has not read.
         timeout_s: Longest wait for Redis.
         inbox: The inboxes; None where notifications are not kept.
         online: Knows who is online; None where that is off.
@@ -56,6 +58,7 @@ class Context:
     leases: Callable[[], Awaitable[Leases]]
     asks: Callable[[str, Mapping[str, Any], str, Iterable[str] | None], Awaitable[Answers]]
     rules: Callable[[], Awaitable[Sequence[AddressRule]]]
+    lags: Callable[[], Awaitable[Lags]]
     timeout_s: float
     metrics_text: Callable[[], tuple[bytes, str]]
     inbox: Inbox | None = None
@@ -65,6 +68,11 @@ class Context:
         """Return every live instance's id with what it says of itself. Raises errors of redis-py, TimeoutError too."""
         async with asyncio.timeout(self.timeout_s):
             return await self.leases()
+
+    async def instance_lags(self) -> Lags:
+        """Return how many entries each instance has not read; None where unknown. Raises as `live_instances`."""
+        async with asyncio.timeout(self.timeout_s):
+            return await self.lags()
 
     async def ask(self, question: str, data: Mapping[str, Any], tenant: str, of: Iterable[str] | None) -> Answers:
         """Ask the live instances. Raises `PublishError`, errors of redis-py, TimeoutError too."""

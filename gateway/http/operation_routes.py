@@ -45,11 +45,14 @@ async def stats(_caller: Pushing, context: InContext) -> Stats:
     """Return the counts of this process, and what the live instances of the cluster say of themselves."""
     try:
         leases = await context.live_instances()
+        lags = await context.instance_lags()
     except REDIS_ERRORS:
         raise later("Redis does not answer", 1) from None
     online = await asked(context, context.online.count()) if context.online is not None else None
     instances = [_instance(name, leases[name]) for name in sorted(leases)]
     connections = sum(instance.get("connections", 0) for instance in instances)
+    for instance in instances:
+        instance["lag"] = lags.get(instance["id"])
     mine = dict(context.facts())
     stated = [each["statistics"] for each in instances if "statistics" in each and each["id"] != mine.get("id")]
     total = dict(summed([mine["statistics"], *stated]))  # its own are of now, and an API alone has no lease

@@ -75,6 +75,15 @@ class Http(TlsSection):
     docs: bool | None = Field(
         None, description="Serve `/docs` and `/openapi.json`, to everybody. Default: in dev mode only."
     )
+    console: bool | None = Field(
+        None, description="Serve the console, `/console`, to everybody: a page without data. Default: in dev mode only."
+    )
+    websocket_url: str | None = Field(
+        None,
+        pattern=r"^wss?://[A-Za-z0-9.:\[\]-]+/[A-Za-z0-9/._~-]*$",
+        description="The WebSocket endpoint as browsers reach it, for the console: `wss://push.example.com/ws`. "
+        "Default: `ws:`, on the console's own host, at `listen.port`.",
+    )
     client: bool = Field(
         True, description="Serve the JavaScript client, `/tidegate.js`, to everybody: public code without data."
     )

@@ -109,6 +109,11 @@ class Settings(BaseSettings):
         return self.mode == "dev" if self.http.docs is None else self.http.docs
 
     @property
+    def http_console(self) -> bool:
+        """Whether the HTTP API serves the console."""
+        return self.mode == "dev" if self.http.console is None else self.http.console
+
+    @property
     def redis_url(self) -> str:
         """The URL of the log's server."""
         url = self.redis.url

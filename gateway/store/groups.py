@@ -19,6 +19,18 @@ async def lags(redis: Redis, partition: int) -> dict[str, int | None]:
     return found
 
 
+async def total_lags(redis: Redis, partitions: int) -> dict[str, int | None]:
+    """Return, per instance, how many entries of all partitions it has not read; None where Redis cannot know."""
+    total: dict[str, int | None] = {}
+    for partition in range(partitions):
+        if not await redis.exists(keys.stream(partition)):
+            continue
+        for name, lag in (await lags(redis, partition)).items():
+            known = total.get(name, 0)
+            total[name] = known + lag if known is not None and lag is not None else None
+    return total
+
+
 async def live_instances(redis: Redis) -> list[str]:
     """Return the instances that read the log and have a lease: those that can be asked something."""
     if not await redis.exists(keys.stream(0)):

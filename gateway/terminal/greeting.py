@@ -39,6 +39,8 @@ def _lines(settings: Settings, port: int, config: Path | None, style: Style) -> 
     yield _fact(style, "WebSocket", style(websocket_url(settings, port), "cyan"))
     if settings.http.enabled and settings.http.port:
         yield _fact(style, "HTTP API", style(http_url(settings) + ("/docs" if settings.http_docs else ""), "cyan"))
+        if settings.http_console:
+            yield _fact(style, "Console", style(f"{http_url(settings)}/console", "cyan"))
     yield _fact(style, "Health", style(health_url(settings, port), "cyan"))
     yield from _token(settings, style)
     yield ""

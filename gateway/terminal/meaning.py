@@ -82,6 +82,7 @@ def _http(settings: Settings) -> str:
         return "services push to the log, or to `gateway api`: there is no HTTP API beside the sockets"
     holders = f", or one of {len(http.api_keys)} API keys" if http.api_keys else ""
     docs = "; its documentation is open to everybody" if settings.http_docs else ""
+    docs += "; the console is at /console" if settings.http_console else ""
     return f"services push at {http_url(settings)}, with a token of scope `push`{holders}{docs}"
 
 

@@ -132,6 +132,7 @@ async def test_it_greets_with_what_comes_next(clone):
         shown = await greeted(terminal)
         assert line_of(shown, "WebSocket") == clone.url
         assert line_of(shown, "Health") == clone.url.replace("ws:", "http:").replace("/ws", "/health")
+        assert line_of(shown, "Console") == f"http://127.0.0.1:{clone.http_port}/console"
         assert line_of(shown, "Token") == "of user 42, for 24 h:"
         assert line_of(shown, "connect") == ".venv/bin/python -m gateway connect --user 42"
         assert line_of(shown, "publish") == """.venv/bin/python -m publisher user:42 order.shipped '{"order": 7}'"""
