@@ -5,7 +5,7 @@ PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3
 	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$python && break; done)
 BIN := .venv/bin
 
-.PHONY: help setup run test lint format documents bench chaos dist clean
+.PHONY: help setup run test lint format documents bench chaos conformance fuzz dist clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -64,6 +64,12 @@ dist: .venv/installed ## build the wheel and the source distribution into dist/
 	@rm -rf build dist
 	@$(BIN)/python -m build --no-isolation --outdir dist .
 	@ls dist
+
+conformance: .venv/installed ## run the Autobahn cases against the server; CASES=short for what CI runs
+	@$(BIN)/python -m tests.conformance $(CASES)
+
+fuzz: .venv/installed ## feed a million hostile inputs to everything that reads; INPUTS=, SEED= and TARGET= to choose
+	@$(BIN)/python -m tests.fuzz $(if $(INPUTS),--inputs $(INPUTS)) $(if $(SEED),--seed $(SEED)) $(if $(TARGET),--target $(TARGET))
 
 clean: ## remove the environment and the development state
 	rm -rf .venv .tidegate build dist *.egg-info

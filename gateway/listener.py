@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 from typing import Final
 
@@ -32,3 +33,16 @@ def listening_socket(host: str, port: int, *, reuse_port: bool, user_timeout_s: 
         listener.close()
         raise
     return listener
+
+
+def file_problem() -> str | None:
+    """
+    Return why no file can be opened, or None.
+
+    Nobody else says so: where accept(2) fails with EMFILE, libuv takes connections and closes them in silence.
+    """
+    try:
+        os.close(os.open("/", os.O_RDONLY | os.O_CLOEXEC))
+    except OSError as error:
+        return error.strerror
+    return None

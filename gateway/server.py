@@ -12,7 +12,6 @@ import asyncio
 import contextlib
 import fcntl
 import logging
-import os
 import random
 import struct
 import termios
@@ -29,7 +28,7 @@ from websockets.http11 import Request, Response
 from websockets.protocol import State as WireState
 from websockets.server import ServerProtocol
 
-from gateway import handshake
+from gateway import handshake, session
 from gateway.admission import Admission, Refusal
 from gateway.close_codes import CloseCode
 from gateway.connection import Connection
@@ -37,7 +36,7 @@ from gateway.entrance import Visit
 from gateway.errors import AuthError, KeyUnknown
 from gateway.handshake import Credentials
 from gateway.identity import Identity
-from gateway.listener import listening_socket
+from gateway.listener import file_problem, listening_socket
 from gateway.services import Services
 from gateway.subscriber import Wire
 from gateway.tls import Certificate, TlsSocket
@@ -141,7 +140,8 @@ class Server:
         """Do what is due for every connection: about 40 ns for each that has nothing due."""
         now = self.loop.time()
         self._sweeper = self.loop.call_later(_SWEEP_S, self._sweep)
-        if not self._file_is_free():
+        if (problem := file_problem()) is not None:
+            _log.warning("no_file_to_open", sockets=self.sockets, error=problem)
             self.make_room(now)
         for connection in [c for c in self.services.connections if now >= c.due_at]:
             connection.tick(now)
@@ -159,19 +159,6 @@ class Server:
         begun_before = now + self.services.limits.handshake_timeout_s - _PATIENCE_S
         for protocol in [protocol for protocol, until in self.handshaking.items() if until < begun_before]:
             protocol.abort()
-
-    def _file_is_free(self) -> bool:
-        """
-        Tell whether a file can be opened; if not, say so: a line a second at most.
-
-        Nobody else does: where accept(2) fails with EMFILE, libuv takes connections and closes them in silence.
-        """
-        try:
-            os.close(os.open("/", os.O_RDONLY | os.O_CLOEXEC))
-        except OSError as error:
-            _log.warning("no_file_to_open", sockets=self.sockets, error=error.strerror)
-            return False
-        return True
 
 
 class SocketProtocol(asyncio.Protocol):
@@ -232,6 +219,8 @@ class SocketProtocol(asyncio.Protocol):
             self._connection.seen_at = self._server.loop.time()
         try:
             self._core.receive_data(data)
+            if self._core.state is WireState.OPEN:
+                self._flush()  # pongs do not wait for the replies; a close frame does: commands may have come before it
             for event in self._core.events_received():
                 if isinstance(event, Frame):
                     self._on_frame(event)
@@ -328,7 +317,7 @@ class SocketProtocol(asyncio.Protocol):
 
     def _on_message(self, payload: bytes) -> None:
         connection = self._connection
-        if connection is None or self._core.state is not WireState.OPEN:
+        if connection is None or connection.state not in session.OPEN:
             return
         if self._binary:
             connection.refuse_binary(self._server.loop.time())
@@ -365,6 +354,9 @@ class SocketProtocol(asyncio.Protocol):
     # The handshake.
 
     def _on_request(self, request: Request) -> None:
+        if self._core.eof_sent:  # by what came behind it, which the core takes for frames: there is no answering
+            self.abort()
+            return
         path, query = handshake.split_path(request.path)
         if getattr(request, "method", "GET") != "GET":  # before 16.0, websockets refuses them itself
             self._respond(HTTPStatus.METHOD_NOT_ALLOWED, None, ("Allow", "GET"))
@@ -439,6 +431,7 @@ class SocketProtocol(asyncio.Protocol):
             self._turn_away(refusal)
             return
         now = server.loop.time()
+        self._core.data_to_send()  # pongs to pings that did not wait for the response, which has to come first
         self._core.send_response(response)
         self._response = b"".join(self._core.data_to_send())
         self.write = self._write_response

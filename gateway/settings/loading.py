@@ -30,7 +30,7 @@ def load(path: Path | None = None, **overrides: Any) -> Settings:
     except ValidationError as error:
         problems = [_problem(details) for details in error.errors()]
         raise ConfigError(problems[0][0], "\n".join([problems[0][1], *map(": ".join, problems[1:])])) from None
-    except SettingsError as error:
+    except (SettingsError, RecursionError) as error:
         raise _malformed_variable(error) from None
 
 
@@ -39,7 +39,7 @@ def _read(path: Path) -> dict[str, Any]:
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise ConfigError(str(path), f"cannot be read: {error.strerror}") from None
-    except (yaml.YAMLError, ValueError) as error:  # whose text may quote a line that holds a secret
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # whose text may quote a line that holds a secret
         mark = getattr(error, "problem_mark", None)
         where = f": see line {mark.line + 1}, column {mark.column + 1}" if mark is not None else ""
         raise ConfigError(str(path), f"is not YAML in UTF-8{where}") from None
@@ -59,10 +59,10 @@ def _refuse_unknown_variables() -> None:
         if known is None or (option and option not in options):
             where = f"{section}.{option}" if option else section
             candidates = ", ".join(options or Settings.model_fields)
-            raise ConfigError(where, f"{name} is not a setting; there are: {candidates}")
+            raise ConfigError(where or name, f"{name} is not a setting; there are: {candidates}")
 
 
-def _malformed_variable(error: SettingsError) -> ConfigError:
+def _malformed_variable(error: Exception) -> ConfigError:
     """Name the variable that pydantic-settings could not read: lists and whole sections have to be JSON."""
     for name in _variables():
         section, option = _setting_of(name)
@@ -94,7 +94,7 @@ def _setting_of(variable: str) -> tuple[str, str]:
 def _is_json(text: str) -> bool:
     try:
         json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return False
     return True
 

@@ -257,6 +257,21 @@ def test_file_that_is_no_mapping_in_yaml_is_refused_by_its_name(file: Path, text
     assert refusal(file).setting == str(file)
 
 
+def test_file_that_is_nested_too_deep_is_refused_by_its_name(file: Path) -> None:
+    file.write_text("[" * 5_000)
+    assert refusal(file).setting == str(file)
+
+
+def test_variable_that_is_nested_too_deep_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GATEWAY_POLICY__JOIN_GROUP", "[" * 60_000)
+    assert refusal().setting == "policy.join_group"
+
+
+def test_variable_without_a_name_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GATEWAY_", "1")
+    assert refusal().setting == "GATEWAY_"
+
+
 def test_place_of_a_yaml_error_is_told(file: Path) -> None:
     file.write_text("listen:\n  port: 1\n bad: 2\n")
     assert "line 3" in str(refusal(file))

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 from websockets.extensions.permessage_deflate import ClientPerMessageDeflateFactory
 
-from tests.integration.gateway.raw_socket import raw_socket
+from tests.integration.gateway.raw_socket import raw_socket, tcp_socket
 from tests.support.clients import connected, opened
+from tests.support.frames import masked, upgrade
 from tests.support.gateway import RunningGateway, running_gateway
 from tests.support.waiting import wait_until
 
@@ -28,6 +31,46 @@ async def test_a_binary_frame_before_auth_is_answered_with_400(gateway: RunningG
     async with opened(gateway) as client:
         await client.post_text(b"x")
         assert (await client.next("error")).data["code"] == 400
+
+
+async def test_a_command_just_before_a_close_is_carried_out_and_answered(gateway: RunningGateway) -> None:
+    command = json.dumps({"type": "join_group", "message_id": "1", "data": {"group_id": "g"}}).encode()
+    ping = json.dumps({"type": "ping", "message_id": "2"}).encode()
+    async with raw_socket(gateway, gateway.token("42")) as raw:
+        await raw.send(masked(command) + masked(ping) + masked(b"\x03\xe8", 8))
+        await raw.read_until_end()
+
+    assert [(frame.type, frame.message_id) for frame in raw.frames[1:]] == [("ack", "1"), ("pong", "2")]
+    assert raw.close_code == 1000
+    assert gateway.services.metrics.commands["join_group"] == 1
+
+
+async def test_a_message_just_before_a_close_reaches_the_others(gateway: RunningGateway) -> None:
+    message = {"type": "send_message", "message_id": "1", "data": {"to": "43", "content": "bye"}}
+    async with connected(gateway, "43") as other, raw_socket(gateway, gateway.token("42")) as raw:
+        await raw.send(masked(json.dumps(message).encode()) + masked(b"", 8))
+        assert (await other.next("new_message")).data["content"] == "bye"
+
+
+@pytest.mark.parametrize(
+    "behind",
+    [b"hello, this is no frame", b"\xff" * 8, masked(b"", 8), masked(b"\xff", 8)],
+    ids=["text", "bits", "close", "bad close"],
+)
+@pytest.mark.parametrize("path", ["/health", "/ready", "/ws", "/ws?token=x.y.z", "/elsewhere"])
+async def test_what_stands_behind_a_request_ends_the_connection_without_an_error(
+    gateway: RunningGateway, path: str, behind: bytes
+) -> None:
+    with capture_logs() as logs:
+        async with tcp_socket(gateway.port) as tcp:
+            loop = asyncio.get_running_loop()
+            await loop.sock_sendall(tcp, upgrade(path) + behind)
+            async with asyncio.timeout(10):
+                with contextlib.suppress(ConnectionError):
+                    while await loop.sock_recv(tcp, 65_536):
+                        pass
+
+    assert [line for line in logs if line["log_level"] == "error"] == []
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,1 @@
+"""The Autobahn cases, run by `kosoku` against the real server."""
