@@ -143,7 +143,7 @@ def test_the_place_for_the_benchmark_is_marked():
 @pytest.mark.parametrize("page", PAGES)
 def test_every_example_is_of_a_kind_that_is_checked(page):
     """A new kind of block needs a test of its own, or would rot."""
-    known = {"sh", "js", "yaml", "python", "python sentinel", "python cluster"}
+    known = {"sh", "console", "js", "yaml", "python", "python sentinel", "python cluster"}
     known |= {"html", "js node", "ts"}
     known |= {"json", "json client", "json server", "json http 401"}
     fences = re.findall(r"^```(.*)$", document(page), re.MULTILINE)[::2]
