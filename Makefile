@@ -4,6 +4,8 @@
 PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3.11; do \
 	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$python && break; done)
 BIN := .venv/bin
+# Most tests wait for something most of the time.
+WORKERS ?= 3
 
 .PHONY: help setup run test lint format documents bench chaos conformance fuzz dist clean
 
@@ -39,7 +41,7 @@ test: .venv/installed ## run all tests, linters and the type checker
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 
 lint: .venv/installed ## run the linters and the type checker
 	$(BIN)/ruff check .

@@ -20,6 +20,7 @@ from redis.asyncio import Redis
 
 from gateway.connection import Connection
 from gateway.entry import Entry
+from gateway.identity import Identity
 from gateway.profile_loader import ProfileLoader
 from gateway.profiles import Membership, Profile, Profiles, Snapshot
 from gateway.resume import replay_address
@@ -88,6 +89,10 @@ class Members:
         else:
             self._waiting.setdefault(profile, []).append(connection)
             connection.hold_commands()
+
+    def connections_of(self, identity: Identity) -> int:
+        """Return how many connections a user has here, those that wait to enter among them."""
+        return self.profiles.connections_of((identity.tenant, identity.user_id))
 
     def entered(self, connection: Connection, after: int, start: str) -> None:
         """

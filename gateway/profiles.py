@@ -129,6 +129,11 @@ class Profiles:
         """Iterate over the profiles of users who are connected."""
         return (profile for profile in list(self._profiles.values()) if profile.connections)
 
+    def connections_of(self, key: Key) -> int:
+        """Return for how many connections a profile is held."""
+        profile = self._profiles.get(key)
+        return profile.connections if profile is not None else 0
+
     def hold(self, key: Key) -> Profile:
         """Return the profile for one connection more; one that is not loaded where there was none."""
         profile = self._profiles.get(key)

@@ -334,7 +334,8 @@ class SocketProtocol(asyncio.Protocol):
             else:
                 self._end_soon()
                 if self._transport.can_write_eof() and not self._transport.is_closing():
-                    self._transport.write_eof()
+                    with contextlib.suppress(OSError):  # asyncio's own loop lets a peer that has gone be heard of here
+                        self._transport.write_eof()
         if self._core.state is not WireState.OPEN and self._connection is not None:
             self._connection.peer_closes()
 

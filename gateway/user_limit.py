@@ -21,7 +21,7 @@ def has_room(services: Services, identity: Identity) -> bool:
     limits = services.limits
     if not limits.connections_per_user or limits.replace_oldest:
         return True
-    return services.hub.count(identity.tenant, f"user:{identity.user_id}") < limits.connections_per_user
+    return services.members.connections_of(identity) < limits.connections_per_user
 
 
 def replace_oldest(services: Services, newcomer: Connection, user_id: str) -> None:

@@ -36,7 +36,7 @@ Limit = Annotated[int, Query(ge=1, le=MAX_USERS, description="Most users in one 
 _PROBLEMS: Final[dict[int | str, dict[str, Any]]] = {**AUTH_PROBLEMS, **problems(422, 503)}
 
 
-class Users(Body):
+class UsersAsked(Body):
     """Several users."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"user_ids": ["42", "43"]}]})
@@ -83,7 +83,7 @@ async def list_online(caller: Pushing, context: InContext, page: Page = 1, page_
 
 
 @router.post("/users/online", summary="Which of these users are online?", responses=PUSH_PROBLEMS)
-async def which_online(caller: Pushing, context: InContext, body: Users) -> UsersOnline:
+async def which_online(caller: Pushing, context: InContext, body: UsersAsked) -> UsersOnline:
     """Return, of up to 1,000 users, whether each is online."""
     caller.check_tenant(body.tenant)
     return UsersOnline(online=await asked(context, _online(context).which(caller.tenant, body.user_ids)))

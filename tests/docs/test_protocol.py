@@ -281,8 +281,8 @@ def test_every_frame_of_the_servers_has_an_example():
         if name.isupper() and isinstance(value, str) and name not in {"SUBPROTOCOL"} and not name.startswith("_")
     }
     assert "welcome" in frames
-    missing = {*frames, chat.NEW_MESSAGE, chat.TYPING, recalls.MESSAGE_RECALLED} - shown_types("json server")
-    missing = {*frames, chat.NEW_MESSAGE, reading.MESSAGE_READ, NOTIFICATION, UNREAD_COUNT} - shown_types("json server")
+    chatting = {chat.NEW_MESSAGE, chat.TYPING, recalls.MESSAGE_RECALLED, reading.MESSAGE_READ}
+    missing = {*frames, *chatting, NOTIFICATION, UNREAD_COUNT} - shown_types("json server")
     assert not missing, f"{PAGE} lacks {missing}"
 
 

@@ -10,6 +10,7 @@ import websockets
 
 from tests.e2e.failures.scene import EVENT
 from tests.support.clients import Client, Closed, Endpoint, Frame, connected
+from tests.support.waiting import wait_until
 
 
 class Nomad:
@@ -75,6 +76,7 @@ async def nomads(gateways: Sequence[Endpoint], count: int) -> AsyncIterator[list
     them = [Nomad(gateways, str(number), number) for number in range(count)]
     tasks = [asyncio.create_task(nomad.run(), name="nomad") for nomad in them]
     try:
+        await wait_until(lambda: all(nomad.visits for nomad in them), 20)
         yield them
     finally:
         for task in tasks:

@@ -150,8 +150,9 @@ async def _janitor(redis: Redis, gone_for_s: float) -> AsyncIterator[asyncio.Tas
     try:
         yield task
     finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
+        while not task.done():  # again until it works: see services.Tasks.cancel
+            task.cancel()
+            await asyncio.wait({task}, timeout=0.05)
 
 
 def _groups(server: RedisServer) -> set[str]:
