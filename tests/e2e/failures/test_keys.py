@@ -46,6 +46,7 @@ async def test_every_key_but_the_log_and_its_epoch_ends_by_itself(server: RedisS
         await bob.send("mark_read", {"all": True})
         await bob.send("mark_read", {"group_id": "ops", "message_id": "m"})
         await tide.groups.add("ops", "1", "2", tenant="acme")
+        await tide.access("block", "203.0.113.0/24", lasts_s=60)
         await tide.kick("3", reason="test")
         await tide.revoke(jti="gone")
         await tide.revoke(user="4", lasts_s=60)

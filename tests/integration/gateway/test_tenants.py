@@ -160,7 +160,63 @@ async def resume(scene: Scene, tenant: str) -> str:
     return read
 
 
+async def notify_and_read_the_inbox(scene: Scene, tenant: str) -> str:
+    await scene.tide.notify("1", title=scene.mark(tenant, to_user_1=True), tenant=tenant)
+    foreign = scene.chance.choice([client for other in scene.clients.values() for client in other[:1]])
+    ids = [frame.id for frame in foreign.frames if frame.type == "notification"][-1:]
+    own = {"Authorization": f"Bearer {make_token('1', tenant=tenant)}"}
+    read = [await scene.http.get("/api/v1/notifications", headers=own)]
+    read += [await scene.http.get(f"/api/v1/notifications/{notification}", headers=own) for notification in ids]
+    read.append(await scene.call(tenant, "GET", "/api/v1/notifications?user_id=1&page_size=100"))
+    return " ".join(answer.text for answer in read)
+
+
+async def mark_read(scene: Scene, tenant: str) -> str:
+    return json.dumps((await scene.clients[tenant][0].send("mark_read", {"all": True})).data)
+
+
+async def read_the_history(scene: Scene, tenant: str) -> str:
+    reply = await scene.clients[tenant][0].send("get_history", {"group_id": "g", "limit": 100})
+    answer = await scene.call(tenant, "GET", "/api/v1/groups/g/history?limit=100")
+    return json.dumps(reply.data) + answer.text
+
+
+async def change_members(scene: Scene, tenant: str) -> str:
+    member = scene.mark(tenant)
+    read = [await scene.call(tenant, "PUT", f"/api/v1/groups/crew/members/{member}")]
+    read.append(await scene.call(tenant, "GET", "/api/v1/groups/crew/members?page_size=1000"))
+    read.append(await scene.call(tenant, "GET", f"/api/v1/users/{member}/groups"))
+    assert [answer.status_code for answer in read] == [200] * 3, [answer.text for answer in read]
+    assert member in read[1].text
+    return " ".join(answer.text for answer in read)
+
+
+async def be_online(scene: Scene, tenant: str) -> str:
+    user = scene.mark(tenant)
+    async with connected(scene.chance.choice(scene.gateways), user, claims={"tenant": tenant, **NAMES}) as client:
+        foreign = next(iter(scene.clients[scene.other(tenant)])).client_id
+        read = [(await client.send("get_presence", {"group_id": "g"})).data]
+        read.append((await client.send("get_online_status", {"user_ids": ["1", user, foreign]})).data)
+        for path in ("/api/v1/users/online?page_size=1000", "/api/v1/groups/g/presence", "/message/clients"):
+            read.append((await scene.call(tenant, "GET", path)).text)
+    return json.dumps(read)
+
+
+async def read_a_receipt_of_another(scene: Scene, tenant: str) -> str:
+    other = scene.other(tenant)
+    event = await scene.tide.publish("e", scene.mark(other), to="user:2", tenant=other, receipt=True)
+    answer = await scene.call(tenant, "GET", f"/api/v1/receipts/{event}")
+    assert answer.status_code == 404, answer.text
+    return answer.text
+
+
 OPERATIONS: dict[str, Operation] = {
+    "notify and read the inbox": notify_and_read_the_inbox,
+    "mark read": mark_read,
+    "read the history": read_the_history,
+    "change members": change_members,
+    "be online": be_online,
+    "read a receipt of another": read_a_receipt_of_another,
     "publish": publish,
     "publish to a client of another": publish_to_a_client_of_another,
     "publish under one key": publish_under_one_key,
@@ -178,7 +234,8 @@ OPERATIONS: dict[str, Operation] = {
 async def a_hundred_tenants(redis_url: str, chance: random.Random) -> AsyncIterator[Scene]:
     async with contextlib.AsyncExitStack() as stack:
         enter = stack.enter_async_context
-        gateways = (await enter(running_gateway(redis_url)), await enter(running_gateway(redis_url)))
+        kept: dict[str, Any] = {"history__groups": ["*"], "presence__groups": ["*"]}
+        gateways = (await enter(running_gateway(redis_url, **kept)), await enter(running_gateway(redis_url, **kept)))
         http = await enter(httpx.AsyncClient(base_url=gateways[0].http_url, trust_env=False, timeout=60))
         scene = Scene(gateways, await enter(Publisher(redis_url, timeout_s=30)), http, chance)
         for tenant in TENANTS:
