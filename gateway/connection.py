@@ -279,8 +279,6 @@ class Connection(Subscriber):
     def backfilled(self, hold: Hold, older: list[Entry]) -> None:
         """Take what was fetched from the stream, and go on in memory."""
         if self.state is State.ACTIVE:
-            # It may have lost an address meanwhile.
-            older = [entry for entry in older if not self.addresses.keys().isdisjoint(entry.to)]
             self.release(hold, older, self._services.log, self._services.now_ms())
             self._close_if_lost()
             self.listen()

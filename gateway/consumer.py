@@ -6,7 +6,7 @@ put back to the last entry that arrived here, because Redis may have given it mo
 that were read before are skipped: a failover can rewind the group. Where the group cannot be used (it is written to
 with every read, which a replica, say, refuses), the stream is read without it.
 
-Once a second, on the same connection and so between two reads, it looks at the stream:
+Twice a second, on the same connection and so between two reads, it looks at the stream:
 
 - another epoch, or a last id before ours: the log was lost, what follows is another one;
 - what was read is not all that was added (`continuity`): some was trimmed before it was read, or forgotten after.

@@ -177,12 +177,7 @@ class Fanout:
         if gathered:
             self.delivered += gathered * len(run)
             self._outcomes.bytes_written += sent + (gathered - counted) * len(chunk)
-            counts = self._by_name.counts
-            for entry in run:
-                if entry.event in counts:
-                    counts[entry.event] += gathered
-                else:
-                    self._by_name.add(entry.event, gathered)
+            self._by_name.add_each(run, gathered)
 
     def _flush(self, before: int, now_ms: int) -> None:
         """Write the outboxes. What is too much for one write is what a lagging socket has: let it catch up."""

@@ -28,7 +28,7 @@ from publisher.cursor import Cursor
 Chain = list[int]
 
 _CROSS_PARTITION_MARGIN_MS = 5_000
-_SEGMENT: Final = 4_096  # measured: half as large or twice, a replay costs the same
+_SEGMENT: Final = 4_096  # indexed in a few ms; and a replay of a whole memory looks into some dozens
 _COMPACT_AFTER = 1_024
 _COMPACT_AFTER_BYTES = 4 * 1024 * 1024
 

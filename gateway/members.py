@@ -232,7 +232,7 @@ class Members:
         connection.write(v1.server_frame(UNREAD_COUNT, data, message_id=secrets.token_hex(8), now_ms=now_ms))
 
     def _take_away(self, connection: Connection, address: str, seq: int) -> None:
-        """Take an address from a connection at a place in the log, and from what is due to it: nothing more arrives."""
+        """Take an address from a connection at a place in the log. What is due to it is judged when it is written."""
         services = self._services
         after = connection.addresses.get(address)
         if after is None:
@@ -242,7 +242,6 @@ class Members:
         if connection.outbox:  # of this read: what came before can no longer be asked of the log
             services.fanout.write_whole(connection)
         services.hub.remove(connection, address)
-        connection.forgo(services.log)
 
     def _active(self, profile: Profile) -> list[Connection]:
         """Return the connections of a user that have entered."""

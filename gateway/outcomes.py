@@ -36,7 +36,7 @@ class ByName:
     together as `OTHER`.
 
     Attributes:
-        counts: By name. Who is in a hurry adds to it himself, and calls `add` for a name that is not in it.
+        counts: By name.
     """
 
     __slots__ = ("counts",)
@@ -45,11 +45,10 @@ class ByName:
         self.counts: dict[bytes, int] = {}
 
     def add(self, name: bytes, count: int) -> None:
-        """Count an event."""
-        try:
-            self.counts[name] += count
-        except KeyError:
-            self._add_new(name, count)
+        """Count an event so often."""
+        if name not in self.counts and len(self.counts) >= MAX_NAMES:
+            name = OTHER
+        self.counts[name] = self.counts.get(name, 0) + count
 
     def add_each(self, entries: Iterable[Entry], count: int) -> None:
         """Count several, each as often."""
@@ -58,12 +57,7 @@ class ByName:
             try:
                 counts[entry.event] += count
             except KeyError:
-                self._add_new(entry.event, count)
-
-    def _add_new(self, name: bytes, count: int) -> None:
-        if len(self.counts) >= MAX_NAMES:
-            name = OTHER
-        self.counts[name] = self.counts.get(name, 0) + count
+                self.add(entry.event, count)
 
     def named(self) -> dict[str, int]:
         """Return the counts."""

@@ -172,13 +172,6 @@ class Subscriber:
         """End a hold that has nothing to bring; what is due is not written yet."""
         self.held = tuple(other for other in self.held if other is not hold)
 
-    def forgo(self, log: Log) -> None:
-        """Go without what is due, and not written yet, by an address that is no longer one of this receiver's."""
-        pending = self._backlog[self._written :]
-        self._backlog = [seq for seq in pending if seq < log.base or any(self.claims(log.entry(seq), log.sieve))]
-        self._written = 0
-        self._older = [entry for entry in self._older if not self.addresses.keys().isdisjoint(entry.to)]
-
     def resume(self, log: Log, now_ms: int) -> None:
         """The transport has room again: go without `low` and collapsed entries, and catch up."""
         self.paused = False
