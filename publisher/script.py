@@ -26,9 +26,12 @@ def read(path: Path) -> Script:
 
     In place of a line `-- include: NAME.lua` comes that file: the one beside the script, or else of this package.
     """
-    text = _INCLUDE.sub(lambda line: _included(path, line[1]).read_text("utf-8"), path.read_text("utf-8"))
-    source = text.encode()
+    source = _text(path).encode()
     return Script(source, hashlib.sha1(source, usedforsecurity=False).hexdigest().encode())
+
+
+def _text(path: Path) -> str:
+    return _INCLUDE.sub(lambda line: _text(_included(path, line[1])), path.read_text("utf-8"))
 
 
 def _included(path: Path, name: str) -> Path:

@@ -7,13 +7,12 @@
 --
 -- Returns as publish.lua does; an error where there are too many rules.
 -- include: append.lua
+-- include: clock.lua
 local before = known(KEYS[4])
 if before then
   return before
 end
--- The server's clock, as for revocations: publishers' clocks differ.
-local time = redis.call('TIME')
-local now = time[1] * 1000 + math.floor(time[2] / 1000)
+local now = now_ms()
 redis.call('ZREMRANGEBYSCORE', KEYS[3], '-inf', string.format('(%.0f', now))
 -- A network has one rule: the newest.
 redis.call('ZREM', KEYS[3], 'block ' .. ARGV[5], 'allow ' .. ARGV[5])

@@ -7,13 +7,12 @@
 --
 -- Returns as publish.lua does.
 -- include: append.lua
+-- include: clock.lua
 local before = known(KEYS[4])
 if before then
   return before
 end
--- The server's clock: publishers' clocks differ, and a forgotten revocation is a hole.
-local time = redis.call('TIME')
-local now = time[1] * 1000 + math.floor(time[2] / 1000)
+local now = now_ms()
 redis.call('ZREMRANGEBYSCORE', KEYS[3], '-inf', string.format('(%.0f', now))
 -- GT: revoking again for a shorter time does not shorten it.
 redis.call('ZADD', KEYS[3], 'GT', string.format('%.0f', now + ARGV[5]), ARGV[4])

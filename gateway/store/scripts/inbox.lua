@@ -7,6 +7,7 @@
 -- ARGV[1] an epoch's name, should the log have none   ARGV[2] its maxlen
 -- ARGV[3] most notifications of a box   ARGV[4] how long they are kept, ms
 -- ARGV[5] where in the fields of an announcement the data stands   ARGV[6] how many fields it has
+-- include: clock.lua
 
 local function box_at(first)
   return {hash = KEYS[first], order = KEYS[first + 1], unread = KEYS[first + 2]}
@@ -29,8 +30,7 @@ end
 
 -- Forget what is too old or too much. Writes nothing where there is none, so that a read-only server can be read.
 local function trim(box)
-  local time = redis.call('TIME')
-  local horizon = (time[1] * 1000 + math.floor(time[2] / 1000) - tonumber(ARGV[4])) * 1024
+  local horizon = (now_ms() - tonumber(ARGV[4])) * 1024
   local gone = redis.call('ZRANGEBYSCORE', box.order, '-inf', string.format('(%.0f', horizon))
   local over = redis.call('ZCARD', box.order) - #gone - tonumber(ARGV[3])
   if over > 0 then

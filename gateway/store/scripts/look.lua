@@ -7,6 +7,7 @@
 -- entry that is not read yet, by the clock of this server, which gives ids: another's may be wrong}.
 -- Writes nothing where nothing is missing, so that it works on a server that is read-only. A stream that is not
 -- there is a new log and has a new epoch, as in the publisher's publish.lua.
+-- include: clock.lua
 local there = redis.call('EXISTS', KEYS[1]) == 1
 local epoch = redis.call('GET', KEYS[2])
 if not there or not epoch then
@@ -27,8 +28,7 @@ local behind = 0
 if ARGV[4] then
   local unread = redis.call('XRANGE', KEYS[1], '(' .. ARGV[4], '+', 'COUNT', 1)[1]
   if unread then
-    local time = redis.call('TIME')
-    behind = time[1] * 1000 + math.floor(time[2] / 1000) - tonumber(string.match(unread[1], '^%d+'))
+    behind = now_ms() - tonumber(string.match(unread[1], '^%d+'))
   end
 end
 return {

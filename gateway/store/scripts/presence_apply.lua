@@ -18,6 +18,7 @@ if token ~= ARGV[4] or tonumber(number) > tonumber(ARGV[5]) then
   return {0}
 end
 
+local tenants = {}  -- by the hash of all their users
 local at = 8
 while ARGV[at] do
   local joins, hash, user, tenant = ARGV[at] == 'join', KEYS[tonumber(ARGV[at + 1])], ARGV[at + 3], ARGV[at + 4]
@@ -45,9 +46,12 @@ while ARGV[at] do
     end
   end
   if tenant ~= '' then
-    redis.call(redis.call('EXISTS', hash) == 1 and 'SADD' or 'SREM', KEYS[5], tenant)
+    tenants[hash] = tenant
   end
   at = first_field + fields
+end
+for hash, tenant in pairs(tenants) do
+  redis.call(redis.call('EXISTS', hash) == 1 and 'SADD' or 'SREM', KEYS[5], tenant)
 end
 
 if ARGV[7] == '1' and redis.call('EXISTS', KEYS[4]) == 0 then

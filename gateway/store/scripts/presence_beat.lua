@@ -5,12 +5,11 @@
 --
 -- Returns {1 if this process speaks for the instance, epoch or '', number of its last batch, how much it holds,
 -- instances and what stands there, alternating}.
+-- include: clock.lua
 local token, number = string.match(redis.call('HGET', KEYS[1], ARGV[1]) or '', '^(%S+) (%d+) ')
 local mine = token == ARGV[2]
 if mine then
-  local time = redis.call('TIME')
-  local now = time[1] * 1000 + math.floor(time[2] / 1000)
-  redis.call('HSET', KEYS[1], ARGV[1], string.format('%s %s %.0f', token, number, now))
+  redis.call('HSET', KEYS[1], ARGV[1], string.format('%s %s %.0f', token, number, now_ms()))
   for key = 1, 3 do
     redis.call('PEXPIRE', KEYS[key], ARGV[3])
   end

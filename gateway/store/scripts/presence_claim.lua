@@ -5,11 +5,11 @@
 -- ARGV[5] what must still stand there, or ''   ARGV[6] how long the others need to tell theirs anew, ms, or 0
 --
 -- Returns {1, epoch or '', how much it holds}, or {0} where something else stands there.
+-- include: clock.lua
 if ARGV[5] ~= '' and redis.call('HGET', KEYS[1], ARGV[1]) ~= ARGV[5] then
   return {0}
 end
-local time = redis.call('TIME')
-local now = time[1] * 1000 + math.floor(time[2] / 1000)
+local now = now_ms()
 redis.call('HSET', KEYS[1], ARGV[1], string.format('%s %s %.0f', ARGV[2], ARGV[3], now))
 if ARGV[6] ~= '0' then
   redis.call('HSET', KEYS[1], '*', string.format('%.0f', now + ARGV[6]))

@@ -141,7 +141,7 @@ async def test_who_comes_back_gets_the_last_word_about_each(
     """What was missed is replayed, but of several changes of one user only the last."""
     async with connected(gateway, "alice", claims=OPS) as alice:
         cursor = alice.cursor
-    async with connected(other, "watcher", claims=OPS) as watcher:
+    async with connected(gateway, "watcher", claims=OPS) as watcher:
         for count in (1, 3):
             async with connected(other, "bob", claims=OPS):
                 await watcher.until(lambda count=count: len(of_user(watcher, "bob")) == count)
