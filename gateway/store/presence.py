@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Any, Final
 
+import orjson
 from redis.asyncio import Redis
 
 from gateway.presence import Change, Mark
@@ -129,27 +130,30 @@ class PresenceStore:
         Carry out changes, all of one partition, and announce what they change for the cluster.
 
         Args:
+            changes: Each mark once. A group hears first who has come, then who has left.
             number: Over those of all batches before, tries included.
             forget: And then nothing is left of the instance, if it holds nothing more.
 
         Returns:
             How much the instance holds now; None where this process does not speak for it.
         """
-        hashes: dict[str, int] = {}
-        told: list[str | bytes | int] = []
+        hashes: dict[str, dict[str, Any]] = {}  # as the script wants them
         for change in changes:
             tenant, group, user = change.mark
             key = keys.presence_group(partition, tenant, group) if group else keys.presence_users(partition, tenant)
-            index = hashes.setdefault(key, len(hashes) + 6)
-            fields = _announcement(change) if group and change.aloud else ()
-            told += ("join" if change.here else "leave", index, _member(change.mark), user)
-            told += ("" if group else tenant, len(fields), *fields)
+            scope = hashes.get(key)
+            if scope is None:
+                scope = hashes[key] = _scope(tenant, group)
+            scope["join" if change.here else "leave"].append(user)
+            if group and change.aloud:
+                scope["announce"][user] = _announcement(change)
         where = [
             *(keys.stream(partition), keys.epoch(partition), keys.presence_instances(partition)),
             *(keys.presence_held(partition, instance_id), keys.presence_tenants(partition), *hashes),
         ]
+        told = orjson.dumps(list(hashes.values()))
         first = (new_epoch(), self._maxlen, instance_id, self._token, number, _TTL_MS, int(forget))
-        reply = await run_script(self._redis, _APPLY, where, *first, *told)
+        reply = await run_script(self._redis, _APPLY, where, *first, told)
         return reply[1] if reply[0] else None
 
     async def held(self, partition: int, instance_id: str) -> AsyncIterator[list[Mark]]:
@@ -209,7 +213,13 @@ async def leased(redis: Redis, instance_ids: Iterable[str]) -> set[str]:
     return {instance_id for instance_id, there in zip(asked, found, strict=True) if there}
 
 
-def _announcement(change: Change) -> tuple[bytes, ...]:
+def _scope(tenant: str, group: str) -> dict[str, Any]:
+    """Return what the script is told of one hash, without any change yet."""
+    held, of_all = f"{tenant}\n{group}\n", "" if group else tenant  # no name has a control character
+    return {"held": held, "tenant": of_all, "join": [], "leave": [], "announce": {}}
+
+
+def _announcement(change: Change) -> list[str]:
     """
     Return the fields of the entry that announces a change to the group, but not to the user, whom it tells nothing.
 
@@ -218,13 +228,8 @@ def _announcement(change: Change) -> tuple[bytes, ...]:
     tenant, group, user = change.mark
     data = {"group_id": group, "user_id": user, "action": "join" if change.here else "leave"}
     collapse = "presence:" + blake2b(f"{group}\n{user}".encode(), digest_size=16).hexdigest()
-    return make_event(
-        PRESENCE, data, to=f"group:{group}", exclude=f"user:{user}", tenant=tenant, collapse=collapse
-    ).fields
-
-
-def _member(mark: Mark) -> str:
-    return "\n".join(mark)  # no name has a control character
+    event = make_event(PRESENCE, data, to=f"group:{group}", exclude=f"user:{user}", tenant=tenant, collapse=collapse)
+    return [field.decode() for field in event.fields]
 
 
 def _mark(member: bytes) -> Mark | None:

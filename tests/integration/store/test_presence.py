@@ -79,13 +79,16 @@ async def test_an_announcement_is_for_the_group_but_not_for_the_user(redis: Redi
     assert fields[F_COLLAPSE].startswith(b"presence:")
 
 
-async def test_a_batch_is_announced_in_its_order(redis: Redis) -> None:
+async def test_a_group_hears_first_who_came_and_then_who_left(redis: Redis) -> None:
     own = await begun(redis, "a")
-    await tell(own, "a", [*joins("c", "a"), *joins("b", group="dev"), *leaves("c")])
-    assert await announced(redis) == [
+    await tell(own, "a", joins("c"))
+    await tell(own, "a", [*leaves("c"), *joins("b", "a"), *joins("d", group="dev")])
+    said = await announced(redis)
+    assert [change for change in said if change[0] == "dev"] == [("dev", "d", "join")]
+    assert [change for change in said if change[0] == "ops"] == [
         ("ops", "c", "join"),
+        ("ops", "b", "join"),
         ("ops", "a", "join"),
-        ("dev", "b", "join"),
         ("ops", "c", "leave"),
     ]
 
