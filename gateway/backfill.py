@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import structlog
 from redis.asyncio import Redis
 
-from gateway.entry import Entry, EntryDecoder, EntryId, split_id
+from gateway.entry import Entry, EntryDecoder, EntryId, footprint_of, split_id
 from gateway.errors import PoisonEntry
 from gateway.log import Ahead, Found, Log, newest_of_each_key
 from gateway.services import Tasks
@@ -129,7 +129,7 @@ class Backfill:
                 older += self._wanted(connection, missing, number, page)
                 positions[number] = split_id(page[-1][0]) if page else floor
                 left -= len(page)
-                if left < 0 or sum(entry.size for entry in older) > _MAX_BYTES:
+                if left < 0 or footprint_of(older) > _MAX_BYTES:
                     raise _Unobtainable("too_far")
         return newest_of_each_key(older), where
 

@@ -20,14 +20,14 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator, Mapping
 from dataclasses import dataclass
 
 import structlog
 from redis.exceptions import ResponseError
 
 from gateway.continuity import Continuity, StreamState
-from gateway.entry import Entry, EntryDecoder, EntryId, split_id
+from gateway.entry import Entry, EntryDecoder, EntryId, Item, split_id
 from gateway.errors import PoisonEntry
 from gateway.fanout import Fanout
 from gateway.histogram import FAN_OUT_BOUNDS, Histogram
@@ -77,7 +77,8 @@ class Consumer:
     Args:
         on_gap: Called with a reason after the log was reset: what connections have may have a hole.
         on_poison: Called with each entry that cannot be delivered.
-        on_loaded: Called with entries that were there before this instance: they are in memory, and not delivered.
+        on_loaded: Called with entries that were there before this instance, among them all that have options. They
+            are in memory, and not delivered.
 
     Attributes:
         health: How it is doing.
@@ -182,15 +183,15 @@ class Consumer:
         missing = self._continuity.took([entry_id for entry_id, _ in raw])
         self._metrics.events += len(raw)
         began = time.perf_counter()
-        self._fanout.deliver(self._decode(raw), int(time.time() * 1000))
+        self._fanout.deliver(self._decode(raw, self._fanout.wanted), int(time.time() * 1000))
         self.fan_out.observe(time.perf_counter() - began)
         self._state.last = split_id(raw[-1][0])  # also where the last of them were poison
         if missing:
             await self._judge(missing, self._state.epoch, self._state.last, self._continuity.count + missing)
 
-    def _decode(self, raw: list[RawEntry]) -> list[Entry]:
+    def _decode(self, raw: list[RawEntry], wanted: Mapping[str, Container[str]] | None) -> list[Item]:
         try:
-            return self._decoder.decode_all(raw)
+            return self._decoder.decode_all(raw, wanted)
         except PoisonEntry:
             return list(self._decode_each(raw))
 
@@ -255,9 +256,9 @@ class Consumer:
             if after.gone != state.gone and (after.first is None or after.first > self._state.last):
                 # Trimmed meanwhile, perhaps between what is in memory and this page.
                 self._log.reset(self._number, after.epoch, _before(split_id(page[0][0])))
-            entries = self._decode(page)
-            self._log.extend(entries, int(time.time() * 1000))
-            self._on_loaded(entries)
+            items = self._decode(page, {})
+            self._log.extend(items, int(time.time() * 1000))
+            self._on_loaded([item for item in items if not isinstance(item, tuple)])
             self._state.last = split_id(page[-1][0])
         self._recovered()
         return after

@@ -8,7 +8,7 @@ two frame slots are filled by `wire`.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import orjson
@@ -29,6 +29,12 @@ _PLAIN_LENGTH = 2 * len(_PLAIN)
 _ONE_ADDRESS = re.compile(
     rf'\["(?:{ALL}|(?:{"|".join(KINDS)}):[ !#-\[\]-~]{{1,{MAX_NAME_LENGTH}}})"\]'.encode()
 ).fullmatch
+
+
+def _one_address(raw: bytes) -> str:
+    """Return the address in what `_ONE_ADDRESS` matches."""
+    return raw[2:-2].decode("ascii")
+
 
 _NEVER_REPLAYED = {fields_of.KIND_CONTROL, fields_of.KIND_EPHEMERAL}
 
@@ -130,11 +136,6 @@ class Entry:
         self.deflated: bytes | None = None
 
     @property
-    def size(self) -> int:
-        """Bytes of memory it takes, roughly, its frame included."""
-        return footprint(1, len(self.to), len(self.data))
-
-    @property
     def position(self) -> EntryId:
         """The id as two integers."""
         return split_id(self.id)
@@ -142,6 +143,51 @@ class Entry:
     def excludes(self, addresses: Mapping[str, int]) -> bool:
         """Tell whether one of `addresses` is excluded."""
         return self.options is not None and any(address in addresses for address in self.options.exclude)
+
+
+Packed = tuple[int, bytes, bytes, bytes, bytes, bytes, bytes]
+"""
+An entry for one address that nobody here had when it came: checked, but not decoded. Its partition, id, tenant,
+audience, event, message id and data. A bare tuple, because that is most of what a large installation reads: it is made
+in a third of the time of an `Entry`, and the garbage collector looks at it once.
+"""
+
+Item = Entry | Packed
+
+
+def unpack(packed: Packed) -> Entry:
+    """Decode the rest."""
+    partition, entry_id, tenant, to, event, message_id, data = packed
+    return Entry(entry_id, partition, tenant.decode(), (_one_address(to),), event, message_id, data, None)
+
+
+def audience_of(item: Item) -> tuple[str, tuple[str, ...]]:
+    """Return tenant and addresses."""
+    return (item[2].decode(), (_one_address(item[3]),)) if isinstance(item, tuple) else (item.tenant, item.to)
+
+
+def partition_of(item: Item) -> int:
+    """Return the stream it came from."""
+    return item[0] if isinstance(item, tuple) else item.partition
+
+
+def position_of(item: Item) -> EntryId:
+    """Return its id as two integers."""
+    return split_id(item[1] if isinstance(item, tuple) else item.id)
+
+
+def footprint_of(items: Iterable[Item]) -> int:
+    """Return how many bytes of memory items take, roughly, their frames included."""
+    entries = addresses = data_bytes = 0
+    for item in items:
+        entries += 1
+        if isinstance(item, tuple):
+            addresses += 1
+            data_bytes += len(item[6])
+        else:
+            addresses += len(item.to)
+            data_bytes += len(item.data)
+    return footprint(entries, addresses, data_bytes)
 
 
 def footprint(entries: int, addresses: int, data_bytes: int) -> int:
@@ -173,11 +219,17 @@ class EntryDecoder:
         self._audiences: dict[bytes, tuple[str, ...]] = {}
         self._tenants: dict[bytes, str] = {}
 
-    def decode_all(self, raw: Iterable[tuple[bytes, list[bytes]]]) -> list[Entry]:
+    def decode_all(
+        self, raw: Iterable[tuple[bytes, list[bytes]]], wanted: Mapping[str, Container[str]] | None = None
+    ) -> list[Item]:
         """
         Decode what one read brought, (id, fields) each.
 
         The hot path: an entry without options, whose audience and tenant are known, costs no call but its own making.
+
+        Args:
+            wanted: Tenant → addresses that somebody here has. What is for one other address is left packed, if it has
+                no options. None: nothing is.
 
         Raises:
             PoisonEntry: One of them cannot be delivered; see `decode`.
@@ -186,18 +238,25 @@ class EntryDecoder:
         audiences = self._audiences
         tenants = self._tenants
         partition = self._partition
-        entries = []
+        items: list[Item] = []
         for entry_id, fields in raw:
             if len(fields) == _PLAIN_LENGTH and fields[::2] == _PLAIN:
                 _, version, _, tenant, _, to, _, event, _, message_id, _, data = fields
                 if tenant in tenants and version == fields_of.VERSION:
-                    addresses = audiences.get(to) or self._audience(entry_id, to)
-                    entries.append(
-                        Entry(entry_id, partition, tenants[tenant], addresses, event, message_id, data, None)
-                    )
+                    addresses = audiences.get(to)
+                    if addresses is None:
+                        if (
+                            wanted is not None
+                            and _ONE_ADDRESS(to) is not None
+                            and _one_address(to) not in wanted.get(tenants[tenant], ())
+                        ):
+                            items.append((partition, entry_id, tenant, to, event, message_id, data))
+                            continue
+                        addresses = self._audience(entry_id, to)
+                    items.append(Entry(entry_id, partition, tenants[tenant], addresses, event, message_id, data, None))
                     continue
-            entries.append(decode(entry_id, fields))
-        return entries
+            items.append(decode(entry_id, fields))
+        return items
 
     def decode(self, entry_id: bytes, fields: Sequence[bytes]) -> Entry:
         """
@@ -231,7 +290,7 @@ class EntryDecoder:
         if len(self._audiences) >= _MAX_CACHED:
             self._audiences.clear()
         if _ONE_ADDRESS(raw) is not None:  # most events are for one user, and most users are new to the cache
-            audience = self._audiences[raw] = (raw[2:-2].decode("ascii"),)
+            audience = self._audiences[raw] = (_one_address(raw),)
             return audience
         try:
             addresses = orjson.loads(raw)

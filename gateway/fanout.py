@@ -10,11 +10,11 @@ once for each filter), and receipts (what becomes of their entries is noted once
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from gateway.entry import Entry, Options
+from gateway.entry import Entry, Item, Options, unpack
 from gateway.hub import Hub
 from gateway.log import Log
 from gateway.outcomes import EXPIRED
@@ -62,17 +62,23 @@ class Fanout:
         """The newest entry that live subscribers have been written: the log's head, except within `deliver`."""
         return self._log.head if self._at is None else self._at
 
-    def deliver(self, batch: list[Entry], now_ms: int) -> None:
-        """Append what one read brought to the log and write it to everybody it is meant for."""
+    @property
+    def wanted(self) -> Mapping[str, Container[str]] | None:
+        """What somebody has, tenant → addresses, until the hub changes; None where a filter has to be asked as well."""
+        return None if self._hub.filtered else self._hub.unfiltered
+
+    def deliver(self, batch: list[Item], now_ms: int) -> None:
+        """
+        Append what one read brought to the log and write it to everybody it is meant for.
+
+        Args:
+            batch: What is packed in it nobody has `wanted` just now.
+        """
         if not batch:
             return
         before = self._at = self._log.head
         self._log.extend(batch, now_ms)
-        first = batch[0]
-        filtered = self._hub.filtered and self._hub.is_filtered(first.tenant, first.to)
-        if first.options is None and not filtered and _end_of_run(batch, 0) == len(batch):
-            self._deliver_run(batch)
-        else:
+        if not self._deliver_at_once(batch):
             self._gather(batch, now_ms)
             self._flush(before, now_ms)
         self._at = None
@@ -81,8 +87,18 @@ class Fanout:
         """Write what the current read brings to a receiver at once, because the log would not give it all again."""
         self._whole.add(receiver)
 
+    def _deliver_at_once(self, batch: list[Item]) -> bool:
+        """Write without a detour, if the whole read has one audience, whom nobody filters; tell whether it has."""
+        first = batch[0]
+        if isinstance(first, tuple) or first.options is not None:
+            return False
+        run = _run(batch, 0)
+        if len(run) < len(batch) or (self._hub.filtered and self._hub.is_filtered(first.tenant, first.to)):
+            return False
+        self._deliver_run(run)
+        return True
+
     def _deliver_run(self, run: list[Entry]) -> None:
-        """The whole read has one audience: write without a detour."""
         receivers = self._hub.match(run[0].tenant, run[0].to)
         if not receivers:
             return
@@ -107,26 +123,36 @@ class Fanout:
                 self._outcomes.bytes_written += sent + (written - counted) * len(chunk)
                 self._by_name.add_each(part, written)
 
-    def _gather(self, batch: list[Entry], now_ms: int) -> None:
+    def _gather(self, batch: list[Item], now_ms: int) -> None:
         """Put each run's frames into its receivers' outboxes."""
         match = self._hub.match
         filtered = self._hub.filtered
+        head = self._log.head - len(batch)
+        hub_changed = False
         start = 0
         while start < len(batch):
             first = batch[start]
-            stop = _end_of_run(batch, start)
+            if isinstance(first, tuple):
+                if not hub_changed:  # then nobody wants it
+                    start += 1
+                    continue
+                first = unpack(first)
+                first.seq = head + start + 1
+                batch[start] = first
             if first.options is None:
+                run = _run(batch, start)
                 receivers = match(first.tenant, first.to)
                 if receivers:
-                    run = batch[start:stop]
                     for part in _parts(run) if len(run) > 1 else (run,):
                         self._put(part, receivers)
                 if filtered and self._hub.is_filtered(first.tenant, first.to):
-                    for entry in batch[start:stop]:
+                    for entry in run:
                         self._put([entry], self._match_filtered(entry, entry.to, ()).difference(receivers))
+                start += len(run)
             else:
+                hub_changed = hub_changed or first.options.kind in _OBEYED
                 self._gather_with_options(first, first.options, now_ms)
-            start = stop
+                start += 1
 
     def _gather_with_options(self, entry: Entry, options: Options, now_ms: int) -> None:
         """Obey what the gateways have to know, and deliver it unless it is an order or expired."""
@@ -266,18 +292,18 @@ class _Chunks(dict[Wire, bytes]):
         return chunk
 
 
-def _end_of_run(batch: list[Entry], start: int) -> int:
-    """Return where the run that begins at `start` ends: one with options is alone."""
+def _run(batch: list[Item], start: int) -> list[Entry]:
+    """Return the run that begins with an entry without options."""
     first = batch[start]
-    stop = start + 1
-    if first.options is None:
-        to, tenant = first.to, first.tenant
-        while stop < len(batch):
-            entry = batch[stop]
-            if entry.to is not to or entry.options is not None or entry.tenant is not tenant:
-                break  # decoded audiences are shared (see EntryDecoder), so identity tells
-            stop += 1
-    return stop
+    assert isinstance(first, Entry)  # noqa: S101 - nobody looks for a run of what is packed
+    run = [first]
+    to, tenant = first.to, first.tenant
+    for at in range(start + 1, len(batch)):
+        entry = batch[at]
+        if isinstance(entry, tuple) or entry.to is not to or entry.options is not None or entry.tenant is not tenant:
+            break  # decoded audiences are shared (see EntryDecoder), so identity tells
+        run.append(entry)
+    return run
 
 
 def _parts(run: list[Entry]) -> Iterator[list[Entry]]:

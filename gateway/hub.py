@@ -33,11 +33,12 @@ class Hub:
         observe: Called after each change, with the subscriber, the address, and whether it was added.
 
     Attributes:
-        filtered: The second index, tenant → address → filter → subscribers. Not to be changed from outside.
+        unfiltered: The first index, tenant → address → subscribers that take all.
+        filtered: The second, tenant → address → filter → subscribers. Neither is to be changed from outside.
     """
 
     def __init__(self, observe: Observer | None = None) -> None:
-        self._tenants: dict[str, dict[str, set[Subscriber]]] = {}
+        self.unfiltered: dict[str, dict[str, set[Subscriber]]] = {}
         self.filtered: dict[str, dict[str, ByFilter]] = {}
         self._observe = observe
 
@@ -83,7 +84,7 @@ class Hub:
         """Put a subscriber where it belongs, by its filter."""
         wanted = subscriber.filters.get(address)
         if wanted is None:
-            self._tenants.setdefault(subscriber.tenant, {}).setdefault(address, set()).add(subscriber)
+            self.unfiltered.setdefault(subscriber.tenant, {}).setdefault(address, set()).add(subscriber)
         else:
             index = self.filtered.setdefault(subscriber.tenant, {})
             index.setdefault(address, {}).setdefault(wanted, set()).add(subscriber)
@@ -94,12 +95,12 @@ class Hub:
         if wanted is not None:
             self._withdraw_filtered(subscriber, address, wanted)
             return
-        index = self._tenants[subscriber.tenant]
+        index = self.unfiltered[subscriber.tenant]
         index[address].remove(subscriber)
         if not index[address]:
             del index[address]
             if not index:
-                del self._tenants[subscriber.tenant]
+                del self.unfiltered[subscriber.tenant]
 
     def _withdraw_filtered(self, subscriber: Subscriber, address: str, wanted: Filter) -> None:
         index = self.filtered[subscriber.tenant]
@@ -119,7 +120,7 @@ class Hub:
         The result may be the index's own set: use it before anything else touches the hub. The cost is the sum of
         the selected sets' sizes, or one look-up where there is one address.
         """
-        index = self._tenants.get(tenant)
+        index = self.unfiltered.get(tenant)
         if index is None:
             return _NOBODY
         if len(to) == 1 and not exclude:
@@ -159,7 +160,7 @@ class Hub:
 
     def _discard_holders(self, selected: set[Subscriber], tenant: str, address: str) -> None:
         """Take out whoever has an address, with a filter or without."""
-        selected -= self._tenants.get(tenant, {}).get(address, _NOBODY)
+        selected -= self.unfiltered.get(tenant, {}).get(address, _NOBODY)
         if self.filtered:
             for subscribers in self.filtered.get(tenant, {}).get(address, {}).values():
                 selected -= subscribers
@@ -167,18 +168,18 @@ class Hub:
     def count(self, tenant: str, address: str) -> int:
         """Return how many subscribers `address` selects, whatever they filter."""
         by_filter = self.filtered.get(tenant, {}).get(address, {})
-        return len(self._tenants.get(tenant, {}).get(address, _NOBODY)) + sum(map(len, by_filter.values()))
+        return len(self.unfiltered.get(tenant, {}).get(address, _NOBODY)) + sum(map(len, by_filter.values()))
 
     def counts(self, tenant: str) -> list[tuple[str, int]]:
         """Return every address of a tenant with how many subscribers it selects."""
-        counts = {address: len(members) for address, members in self._tenants.get(tenant, {}).items()}
+        counts = {address: len(members) for address, members in self.unfiltered.get(tenant, {}).items()}
         for address, by_filter in self.filtered.get(tenant, {}).items():
             counts[address] = counts.get(address, 0) + sum(map(len, by_filter.values()))
         return list(counts.items())
 
     def subscribers(self) -> Iterator[Subscriber]:
         """Iterate over every subscriber once, in no order; safe against changes meanwhile."""
-        everybody = {s for index in self._tenants.values() for members in index.values() for s in members}
+        everybody = {s for index in self.unfiltered.values() for members in index.values() for s in members}
         for addresses in self.filtered.values():
             everybody.update(*(members for by_filter in addresses.values() for members in by_filter.values()))
         return iter(everybody)

@@ -20,7 +20,18 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from gateway.entry import Entry, EntryId, footprint, split_id
+from gateway.entry import (
+    Entry,
+    EntryId,
+    Item,
+    audience_of,
+    footprint,
+    footprint_of,
+    partition_of,
+    position_of,
+    split_id,
+    unpack,
+)
 from gateway.filters import Sieve
 from gateway.outcomes import COLLAPSED, EXPIRED, LOW, Outcomes
 from publisher.cursor import Cursor
@@ -131,7 +142,7 @@ class Log:
         self._max_bytes = max_bytes
         self._bytes = 0
         self._stale_bytes = 0  # of entries that are forgotten, but not yet let go of
-        self._entries: list[Entry] = []
+        self._entries: list[Item] = []  # packed until somebody wants them
         self._offset = 1  # sequence number of self._entries[0]
         self._segments: dict[int, _Segment] = {}  # by number, those that somebody has looked into
         self._optional: set[int] = set()  # those with options, which a replay must look at one by one
@@ -146,32 +157,35 @@ class Log:
 
     def entry(self, seq: int) -> Entry:
         """Return an entry in memory (`base` ≤ seq ≤ `head`)."""
-        return self._entries[seq - self._offset]
+        item = self._entries[seq - self._offset]
+        if isinstance(item, tuple):
+            item = self._entries[seq - self._offset] = unpack(item)
+            item.seq = seq
+        return item
 
     # What the consumer does.
 
-    def extend(self, entries: Sequence[Entry], now_ms: int) -> None:
+    def extend(self, entries: Sequence[Item], now_ms: int) -> None:
         """Append entries of one partition, in ascending order of id, and let go of what is too old or too much."""
         if not entries:
             return
         seq = self.head
-        data_bytes = addresses = 0
-        partition = self.partitions[entries[0].partition]
+        partition = self.partitions[partition_of(entries[0])]
         for entry in entries:
             seq += 1
+            if isinstance(entry, tuple):
+                continue
             entry.seq = seq
-            data_bytes += len(entry.data)
-            addresses += len(entry.to)
             if entry.options is not None:
                 if entry.options.kept:
                     self._optional.add(seq)
                 if entry.options.receipt:
                     self.outcomes.receipts.begin(entry, partition.epoch)
         partition.append(self.head + 1, seq)
-        partition.last = entries[-1].position
+        partition.last = position_of(entries[-1])
         self._entries.extend(entries)
         self.head = seq
-        self._bytes += footprint(len(entries), addresses, data_bytes)
+        self._bytes += footprint_of(entries)
         self._evict(now_ms)
 
     def reset(self, partition: int, epoch: str, floor: EntryId) -> None:
@@ -194,29 +208,27 @@ class Log:
         if taken > self._max_bytes:
             first = self.base
             while first < self.head and (self.head - first >= self._max_entries or taken > self._max_bytes):
-                taken -= self.entry(first).size
+                taken -= footprint_of((self._entries[first - self._offset],))
                 first += 1
         # By the log's own clock where it lags behind ours, so that a warm start keeps what the stream had kept.
-        horizon = min(self._entries[-1].position[0], now_ms) - self._retention_ms
-        while first < self.head and self.entry(first).position[0] < horizon:
+        horizon = min(position_of(self._entries[-1])[0], now_ms) - self._retention_ms
+        while first < self.head and position_of(self._entries[first - self._offset])[0] < horizon:
             first += 1
         if first > self.base:
             self._release(first)
 
     def _release(self, first: int) -> None:
         """Forget every entry before `first`."""
-        data_bytes = addresses = 0
-        for entry in self._entries[self.base - self._offset : first - self._offset]:
-            data_bytes += len(entry.data)
-            addresses += len(entry.to)
-            if entry.options is not None:
+        released = self._entries[self.base - self._offset : first - self._offset]
+        released_bytes = footprint_of(released)
+        for entry in released:
+            if not isinstance(entry, tuple) and entry.options is not None:
                 self._optional.discard(entry.seq)
-        released_bytes = footprint(first - self.base, addresses, data_bytes)
         for partition in self.partitions:
-            released = bisect_left(partition.chain, first)
-            if released:
-                partition.floor = self.entry(partition.chain[released - 1]).position
-                partition.release(released)
+            count = bisect_left(partition.chain, first)
+            if count:
+                partition.floor = self.entry(partition.chain[count - 1]).position
+                partition.release(count)
         for number in range(self.base // _SEGMENT, first // _SEGMENT):
             self._segments.pop(number, None)
         self.base = first
@@ -264,20 +276,22 @@ class Log:
     def _index(self, segment: _Segment, last: int) -> None:
         """Add what a segment lacks, up to number `last`."""
         tenants = segment.tenants
-        first = max(
-            segment.until + 1, self.base
-        )  # what it lacked may be gone: an index below 0 would count from the end
+        # What it lacked may be gone: an index below 0 would count from the end.
+        first = max(segment.until + 1, self.base)
+        seq = first - 1
         for entry in self._entries[first - self._offset : last + 1 - self._offset]:
-            if entry.options is not None and not entry.options.kept:
+            seq += 1
+            if not isinstance(entry, tuple) and entry.options is not None and not entry.options.kept:
                 continue
-            index = tenants.get(entry.tenant)
+            tenant, to = audience_of(entry)
+            index = tenants.get(tenant)
             if index is None:
-                index = tenants[entry.tenant] = {}
-            for address in entry.to:
+                index = tenants[tenant] = {}
+            for address in to:
                 if address in index:
-                    index[address].append(entry.seq)
+                    index[address].append(seq)
                 else:
-                    index[address] = [entry.seq]
+                    index[address] = [seq]
         segment.until = last
 
     def admissible(
@@ -295,13 +309,9 @@ class Log:
         Dropped: excluded ones, expired ones, `low` ones while `lagging`, and those that it does not want.
         """
         optional = self._optional
-        offset = self._offset
-        entries = self._entries
-        if not optional and wants is None:
-            return [entries[seq - offset] for seq in seqs]
         admitted = []
         for seq in seqs:
-            entry = entries[seq - offset]
+            entry = self.entry(seq)
             if seq in optional:
                 options = entry.options
                 assert options is not None  # noqa: S101 - that is what `_optional` means

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Container, Iterable, Mapping
 from typing import Any
 
-from gateway.entry import Entry, EntryDecoder
+from gateway.entry import Entry, EntryDecoder, Item
 from publisher import make_event
 from publisher.event import F_EXPIRES
 
 EPOCH = "e1"
+
+Raw = tuple[bytes, list[bytes]]
+"""An entry as Redis sends it."""
 
 
 class Source:
@@ -18,7 +22,19 @@ class Source:
         self._decoder = EntryDecoder(partition)
         self._ms = 0
 
-    def entry(
+    def entry(self, *args: Any, **options: Any) -> Entry:
+        """Return an entry; see `raw`."""
+        return self.entry_of(self.raw(*args, **options))
+
+    def entry_of(self, raw: Raw) -> Entry:
+        """Decode one."""
+        return self._decoder.decode(*raw)
+
+    def read(self, raw: Iterable[Raw], wanted: Mapping[str, Container[str]] | None) -> list[Item]:
+        """Decode as the consumer does."""
+        return self._decoder.decode_all(raw, wanted)
+
+    def raw(
         self,
         ms: int | None = None,
         data: Any = None,
@@ -28,7 +44,7 @@ class Source:
         text: bytes | None = None,
         expires_at: int | None = None,
         **options: Any,
-    ) -> Entry:
+    ) -> Raw:
         """
         Return an entry with the id `<ms>-<n>`, by default the next ms.
 
@@ -42,4 +58,4 @@ class Source:
             fields[11] = text
         if expires_at is not None:
             fields += [F_EXPIRES, b"%d" % expires_at]
-        return self._decoder.decode(b"%d-%d" % (self._ms, n), fields)
+        return b"%d-%d" % (self._ms, n), fields

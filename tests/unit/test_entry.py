@@ -11,7 +11,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.entry import Entry, EntryDecoder, Options, join_id, split_id
+from gateway.entry import (
+    Entry,
+    EntryDecoder,
+    Options,
+    audience_of,
+    footprint_of,
+    join_id,
+    partition_of,
+    position_of,
+    split_id,
+    unpack,
+)
 from gateway.errors import PoisonEntry
 from publisher import make_event
 from publisher.address import KINDS
@@ -124,6 +135,57 @@ def test_the_cache_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
         decoder.decode(b"1-0", flat({**FIELDS, b"to": b'["user:%d"]' % number, b"t": b"t%d" % number}))
         assert len(decoder._audiences) <= 4
         assert len(decoder._tenants) <= 4
+
+
+# Left packed
+
+
+@pytest.mark.parametrize(
+    ("changes", "wanted", "packed"),
+    [
+        ({b"to": b'["user:1"]'}, {}, True),
+        ({b"to": b'["user:1"]'}, {"acme": {"user:2"}, "other": {"user:1"}}, True),
+        ({b"to": b'["all"]'}, {"acme": {"user:2"}}, True),
+        ({b"to": b'["user:1"]'}, {"acme": {"user:1"}}, False),
+        ({b"to": b'["user:1"]'}, None, False),
+        ({b"to": b'["user:1","user:2"]'}, {}, False),
+        ({b"to": b'["user:\\u0031"]'}, {"acme": {"user:2"}}, False),
+        ({b"to": '["user:é"]'.encode()}, {}, False),
+        ({b"to": b'[ "user:1" ]'}, {}, False),
+        ({b"to": b'["user:1"]', b"k": b"control"}, {}, False),
+        ({b"to": b'["user:1"]', b"x": b"[]"}, {}, False),
+    ],
+)
+def test_what_is_for_one_address_that_nobody_has_is_left_packed(
+    changes: dict[bytes, bytes], wanted: dict[str, set[str]] | None, packed: bool
+) -> None:
+    seen = EntryDecoder(0)
+    seen.decode(b"1-0", flat(FIELDS))  # a tenant's first entry is always decoded
+    (item,) = seen.decode_all([(b"5-0", flat({**FIELDS, **changes}))], wanted)
+    assert isinstance(item, tuple) is packed
+
+
+@given(name=st.from_regex(r"[ !#-\[\]-~]{1,256}", fullmatch=True), kind=st.sampled_from(KINDS))
+def test_what_was_packed_is_the_same_entry(name: str, kind: str) -> None:
+    decoder = EntryDecoder(3)
+    fields = flat({**FIELDS, b"to": orjson.dumps([f"{kind}:{name}"])})
+    decoder.decode(b"1-0", fields)
+    entry = decoder.decode(b"5-7", fields)
+    decoder._audiences.clear()
+    (item,) = decoder.decode_all([(b"5-7", fields)], {})
+    assert isinstance(item, tuple)
+    assert (audience_of(item), partition_of(item), position_of(item)) == ((entry.tenant, entry.to), 3, (5, 7))
+    assert (audience_of(entry), partition_of(entry), position_of(entry)) == ((entry.tenant, entry.to), 3, (5, 7))
+    for slot in Entry.__slots__:
+        assert getattr(unpack(item), slot) == getattr(entry, slot)
+
+
+@pytest.mark.parametrize("to", [b'["user:"]', b'["planet:x"]', b'["user:\x01"]', b'["all:1"]', b"[]]", b'"user:1"'])
+def test_poison_is_not_left_packed(to: bytes) -> None:
+    decoder = EntryDecoder(0)
+    decoder.decode(b"1-0", flat(FIELDS))
+    with pytest.raises(PoisonEntry):
+        decoder.decode_all([(b"5-0", flat({**FIELDS, b"to": to}))], {})
 
 
 # Poison
@@ -262,5 +324,13 @@ def test_one_excluded_address_excludes(addresses: dict[str, int], excluded: bool
 
 def test_size_grows_with_payload_and_audience() -> None:
     small = decoded()
-    assert decoded({b"d": b"1" * 1000}).size >= small.size + 1000
-    assert decoded({b"to": orjson.dumps([f"user:{n}" for n in range(1000)])}).size >= small.size + 100_000
+    assert footprint_of([decoded({b"d": b"1" * 1000})]) >= footprint_of([small]) + 1000
+    many = decoded({b"to": orjson.dumps([f"user:{n}" for n in range(1000)])})
+    assert footprint_of([many, small]) >= 2 * footprint_of([small]) + 100_000
+
+
+def test_size_of_what_is_packed_is_the_same() -> None:
+    raw = [(b"5-0", flat({**FIELDS, b"to": to})) for to in (b'["all"]', b'["group:a"]')]
+    entry, packed = EntryDecoder(0).decode_all(raw, {})
+    assert isinstance(packed, tuple)
+    assert footprint_of([packed]) == footprint_of([unpack(packed)]) == footprint_of([entry])

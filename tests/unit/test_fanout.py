@@ -11,7 +11,7 @@ import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from gateway.entry import Entry
+from gateway.entry import Entry, EntryDecoder
 from gateway.errors import PoisonEntry
 from gateway.fanout import Fanout
 from gateway.filters import compiled
@@ -19,7 +19,7 @@ from gateway.hub import Hub
 from gateway.log import Log
 from gateway.subscriber import MAX_WRITE_BYTES, Hold, Subscriber, Wire
 from gateway.wire.v1 import DeflateWire, TextWire
-from tests.support.entries import EPOCH, Source
+from tests.support.entries import EPOCH, Raw, Source
 from tests.support.transport import Receiver, frames_in, inflated
 
 TENANTS = ["default", "acme"]
@@ -277,7 +277,8 @@ class Delivery(RuleBasedStateMachine):
 
     @rule(batch=EVENTS)
     def deliver(self, batch: list[dict[str, Any]]) -> None:
-        entries = [self.entry(spec, self.log.head + at) for at, spec in enumerate(batch, start=1)]
+        raw = [self.raw(spec, self.log.head + at) for at, spec in enumerate(batch, start=1)]
+        entries = [EntryDecoder(0).decode(*entry) for entry in raw]
         lagging = {id(one): one.receiver.lagging for one in self.everybody}
         self.leaving = {
             entry.id: spec["leave"] for entry, spec in zip(entries, batch, strict=True) if spec.get("leave")
@@ -292,7 +293,7 @@ class Delivery(RuleBasedStateMachine):
         self.expected_at = {id(one): (dict(one.addresses), dict(one.filters)) for one in self.everybody}
         self.settled = {id(one): self.log.head for one in self.everybody}
         self.obeyed: list[bytes] = []
-        self.fanout.deliver(entries, self.now_ms)
+        self.fanout.deliver(self.source.read(raw, self.fanout.wanted), self.now_ms)
         assert self.obeyed == list(self.leaving)
         for one in self.everybody:
             was_or_is = lagging[id(one)] or one.receiver.lagging
@@ -325,9 +326,9 @@ class Delivery(RuleBasedStateMachine):
 
     # The model.
 
-    def entry(self, spec: dict[str, Any], k: int) -> Entry:
+    def raw(self, spec: dict[str, Any], k: int) -> Raw:
         expires_in = spec.get("expires_in")
-        return self.source.entry(
+        return self.source.raw(
             data=self.fields(spec, k),
             to=spec["to"],
             tenant=spec["tenant"],
@@ -477,7 +478,8 @@ class Scene:
         return receiver
 
     def deliver(self, *specs: dict[str, Any], now_ms: int = 1_000) -> None:
-        self.fanout.deliver([self.source.entry(**spec) for spec in specs], now_ms)
+        raw = [self.source.raw(**spec) for spec in specs]
+        self.fanout.deliver(self.source.read(raw, self.fanout.wanted), now_ms)
 
 
 def event(data: Any, to: str | list[str] = "all", **options: Any) -> dict[str, Any]:
@@ -642,6 +644,16 @@ def test_order_has_its_place_between_events() -> None:
     scene.obey = close
     scene.deliver(event(1, "group:a"), event({}, kind=b"control"), event(2, "group:a"))
     assert one.received == [1]
+
+
+def test_who_joins_by_an_order_has_what_stands_behind_it_in_the_same_read() -> None:
+    """Nobody wanted it when it was decoded."""
+    scene = Scene()
+    one = scene.receiver("user:1")
+    scene.obey = lambda _order: scene.hub.add(one, "group:a", scene.fanout.position)
+    scene.deliver(event(1, "group:a"), event({}, kind=b"control"), event(2, "group:a"), event(3, "group:a"))
+    assert one.received == [2, 3]
+    assert [scene.log.entry(seq).seq for seq in (1, 2, 3, 4)] == [1, 2, 3, 4]
 
 
 def test_order_is_not_delivered() -> None:

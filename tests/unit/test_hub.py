@@ -88,7 +88,7 @@ class HubBehaves(RuleBasedStateMachine):
 
     @invariant()
     def nothing_empty_is_kept(self) -> None:
-        assert all(index and all(index.values()) for index in self.hub._tenants.values())
+        assert all(index and all(index.values()) for index in self.hub.unfiltered.values())
         for index in self.hub.filtered.values():
             assert index
             assert all(by_filter and all(by_filter.values()) for by_filter in index.values())
@@ -108,7 +108,7 @@ def test_the_last_removal_leaves_nothing() -> None:
     hub.add(one, "all", 0)
     hub.add(one, "user:1", 0)
     hub.remove_all(one)
-    assert hub._tenants == {}
+    assert hub.unfiltered == {}
 
 
 def test_a_tenant_never_sees_anothers_subscribers() -> None:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from gateway.entry import Entry
+from gateway.entry import Entry, EntryDecoder, Item, footprint_of
 from gateway.log import Ahead, Found, Log, Older, Unknown, newest_of_each_key
 from tests.support.entries import EPOCH, Source
 
@@ -44,6 +44,10 @@ def id_of(entry: Entry) -> str:
     return f"{entry.id.decode()}.{entry.partition}.{EPOCH}{entry.partition}"
 
 
+def said(entry: Entry) -> dict[str, object]:
+    return {name: getattr(entry, name) for name in Entry.__slots__}
+
+
 def replayed(log: Log, found: Found) -> list[int]:
     return [seq for seq in range(found.after + 1, log.head + 1) if seq not in found.seen]
 
@@ -54,6 +58,7 @@ EVENTS = st.lists(
         st.lists(st.sampled_from(ADDRESSES), min_size=1, max_size=3, unique=True),
         st.sampled_from([0, 0, 100]),
         st.sampled_from([{}, {}, {"priority": "low"}, {"kind": b"control"}, {"kind": b"ephemeral"}]),
+        st.booleans(),
     ),
     min_size=1,
     max_size=12,
@@ -92,16 +97,22 @@ class LogBehaves(RuleBasedStateMachine):
         self.floor = [(0, 0)] * partitions
 
     @rule(number=st.integers(0, 2), lag_ms=st.sampled_from([0, 1_000, MARGIN_MS - 1]), events=EVENTS)
-    def extend(self, number: int, lag_ms: int, events: list[tuple[str, list[str], int, dict[str, object]]]) -> None:
+    def extend(
+        self, number: int, lag_ms: int, events: list[tuple[str, list[str], int, dict[str, object], bool]]
+    ) -> None:
         number %= len(self.sources)
         batch = []
-        for tenant, to, size, options in events:
+        items: list[Item] = []
+        for tenant, to, size, options, packs in events:
             last_ms, last_n = self.last[number]
             ms = max(self.now_ms - lag_ms, last_ms)
             n = last_n + 1 if ms == last_ms else 0
-            batch.append(self.sources[number].entry(ms, "x" * size, n=n, to=to, tenant=tenant, **options))
+            raw = self.sources[number].raw(ms, "x" * size, n=n, to=to, tenant=tenant, **options)
+            batch.append(self.sources[number].entry_of(raw))
+            batch[-1].seq = self.head + len(batch)
+            items += EntryDecoder(number).decode_all([raw], {} if packs else None)
             self.last[number] = (ms, n)
-        self.log.extend(batch, self.now_ms)
+        self.log.extend(items, self.now_ms)
         self.kept += batch
         self.head += len(batch)
         self.evict()
@@ -110,9 +121,7 @@ class LogBehaves(RuleBasedStateMachine):
         retention_ms, max_entries, max_bytes = self.limits
         horizon = min(self.kept[-1].position[0], self.now_ms) - retention_ms
         while len(self.kept) > 1 and (
-            len(self.kept) > max_entries
-            or sum(entry.size for entry in self.kept) > max_bytes
-            or self.kept[0].position[0] < horizon
+            len(self.kept) > max_entries or footprint_of(self.kept) > max_bytes or self.kept[0].position[0] < horizon
         ):
             self.forget_oldest()
 
@@ -150,7 +159,23 @@ class LogBehaves(RuleBasedStateMachine):
     @rule(index=st.integers(0, 60))
     def find(self, index: int) -> None:
         entry = self.kept[index % len(self.kept)]
-        assert self.log.find(entry.id, entry.partition) is entry
+        found = self.log.find(entry.id, entry.partition)
+        assert found is not None
+        assert said(found) == said(entry)
+        assert self.log.find(entry.id, entry.partition) is found
+
+    @precondition(lambda self: self.kept)
+    @rule(index=st.integers(0, 60))
+    def entry(self, index: int) -> None:
+        entry = self.kept[index % len(self.kept)]
+        assert said(self.log.entry(entry.seq)) == said(entry)
+        assert self.log.entry(entry.seq) is self.log.entry(entry.seq)
+
+    @rule(back=BACK)
+    def admissible(self, back: int) -> None:
+        kept = [entry for entry in self.kept if entry.seq > self.head - back and entry.options is None]
+        admitted = self.log.admissible([entry.seq for entry in kept], {}, self.now_ms, lagging=True)
+        assert list(map(said, admitted)) == list(map(said, kept))
 
     @rule(offset=st.integers(0, 60))
     def cursor_round_trips(self, offset: int) -> None:
@@ -177,9 +202,8 @@ class LogBehaves(RuleBasedStateMachine):
         if hasattr(self, "log"):
             log = self.log
             assert (log.head, log.base, len(log)) == (self.head, self.head - len(self.kept) + 1, len(self.kept))
-            assert [log.entry(seq) for seq in range(log.base, log.head + 1)] == self.kept
             assert [entry.seq for entry in self.kept] == list(range(log.base, log.head + 1))
-            assert log.size_bytes == sum(entry.size for entry in self.kept)
+            assert log.size_bytes == footprint_of(self.kept)
 
     @invariant()
     def partitions_are_those_of_the_model(self) -> None:

@@ -179,7 +179,7 @@ def test_kicked_connection_receives_nothing_more(gateway: Gateway) -> None:
     gateway.deliver(make_kick("42"))
     gateway.deliver(make_event("later", 1, to="all"))
     assert socket.events() == ["welcome"]
-    assert gateway.hub._tenants == {}
+    assert gateway.hub.unfiltered == {}
 
 
 def test_kick_is_not_replayed(gateway: Gateway) -> None:

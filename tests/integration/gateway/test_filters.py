@@ -84,6 +84,7 @@ async def test_subscribing_again_replaces_the_filter_and_unsubscribing_ends_it(
         await subscribe(ann, EU)
         await ann.send("unsubscribe", {"topic": "orders"})
         await publish(tide, 10, 11)
+        await settled(tide, ann)
         await subscribe(ann)
         await publish(tide, 12, 13)
         await settled(tide, ann)
