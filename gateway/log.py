@@ -18,6 +18,7 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Final
 
 from gateway.entry import (
@@ -376,7 +377,7 @@ class Log:
     def cursor_at(self, seq: int) -> str:
         """Return the cursor of a client that has everything up to `seq`: one part per partition, joined by commas."""
         positions = enumerate(zip(self.positions_at(seq), self.partitions, strict=True))
-        return ",".join([str(Cursor(ms, n, number, state.epoch)) for number, ((ms, n), state) in positions])
+        return ",".join([_cursor_text(ms, n, number, state.epoch) for number, ((ms, n), state) in positions])
 
     def positions_at(self, seq: int) -> list[EntryId]:
         """Return, per partition, the id of the last entry up to `seq`; before memory, that of where memory begins."""
@@ -457,6 +458,12 @@ class Log:
         if at < len(chain) and self.entry(chain[at]).id == entry_id:
             return self.entry(chain[at])
         return None
+
+
+@lru_cache(maxsize=256)
+def _cursor_text(ms: int, n: int, partition: int, epoch: str) -> str:
+    """Write one part of a cursor. Cached: in a storm all are given the same."""
+    return str(Cursor(ms, n, partition, epoch))
 
 
 def _parts(cursor: str) -> dict[int, Cursor]:

@@ -12,12 +12,14 @@ import re
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, NoReturn
 
 from gateway.errors import AuthError
 
 MAX_TOKEN_CHARS = 8_192
 MAX_KID_CHARS = 256
+_HEADERS = 64  # of 8 KB at most
 
 _COMPACT = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]*")
 # `crit` names extensions that we must understand, and we understand none (RFC 7515 section 4.1.11). `b64` and
@@ -56,7 +58,14 @@ def parse_token(token: object) -> SignedToken:
         raise AuthError("malformed")
     signed, _, signature = token.encode("ascii").rpartition(b".")
     header_segment, _, payload = signed.partition(b".")
-    header = parse_object(_decode(header_segment))
+    algorithm, kid = _parse_header(header_segment)
+    return SignedToken(algorithm, kid, signed, _decode(payload), _decode(signature))
+
+
+@lru_cache(maxsize=_HEADERS)
+def _parse_header(segment: bytes) -> tuple[str, str | None]:
+    """Return `alg` and `kid`. Cached: an issuer's tokens have the same header, letter by letter."""
+    header = parse_object(_decode(segment))
     algorithm, kid, typ = header.get("alg"), header.get("kid"), header.get("typ", "JWT")
     if not isinstance(algorithm, str) or not _REFUSED_PARAMETERS.isdisjoint(header):
         raise AuthError("malformed")
@@ -64,7 +73,7 @@ def parse_token(token: object) -> SignedToken:
         raise AuthError("malformed")
     if not isinstance(typ, str) or typ.lower() not in _TYPES:
         raise AuthError("wrong_type")
-    return SignedToken(algorithm, kid, signed, _decode(payload), _decode(signature))
+    return algorithm, kid
 
 
 def parse_object(text: bytes) -> dict[str, Any]:

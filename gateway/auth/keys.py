@@ -77,6 +77,7 @@ class KeyRing:
         narrowed = (_key(key.material, [a for a in key.verifiers if a in algorithms], key.kid) for key in keys)
         self._keys = [key for key in narrowed if key.verifiers]
         self._kids = {key.kid for key in self._keys}
+        self._fitting = {name: [key for key in self._keys if name in key.verifiers] for name in algorithms}
 
     def __len__(self) -> int:
         return len(self._keys)
@@ -92,8 +93,10 @@ class KeyRing:
         Those with its `kid` and those without one; all, where the token has none. The id is compared and
         nothing else.
         """
-        fitting = (key for key in self._keys if token.algorithm in key.verifiers)
-        return [key for key in fitting if token.kid is None or key.kid in (token.kid, None)][:MAX_CANDIDATES]
+        fitting = self._fitting.get(token.algorithm, [])
+        if token.kid is not None:
+            fitting = [key for key in fitting if key.kid in (token.kid, None)]
+        return fitting[:MAX_CANDIDATES]
 
 
 def hmac_key(secret: str | bytes, *, kid: str | None = None, setting: str = "auth.secret") -> Key:
