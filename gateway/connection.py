@@ -86,7 +86,9 @@ class Connection(Subscriber):
         "state",
     )
 
-    def __init__(self, services: Services, socket: Socket, *, remote: str, wire: Wire, now: float) -> None:
+    def __init__(
+        self, services: Services, socket: Socket, *, client_id: str, remote: str, wire: Wire, now: float
+    ) -> None:
         super().__init__("", wire, socket.write)
         limits = services.limits
         self._services = services
@@ -95,11 +97,11 @@ class Connection(Subscriber):
         self.state = State.HANDSHAKE
         self.identity: Identity | None = None
         self.handled: PluginSession | None = None
-        self.client_id = secrets.token_hex(8)
+        self.client_id = client_id
         self.opened_at = services.now_ms()
         self.seen_at = now
         self.commands = 0
-        self._replies = Replies(self._send_reply)
+        self._replies: Replies | None = None  # while one is waited for
         self._bucket = TokenBucket(limits.messages_per_s, limits.messages_burst, now)
         self._overruns = 0
         self._warned = False
@@ -201,7 +203,7 @@ class Connection(Subscriber):
             resume(services, self, where, cursor or "")
         elif self.lagging:  # its transport was full before it entered
             self.skip_to_head(log)
-        _log.info("connection_opened", **self._facts(), remote=self.remote, resumed=resumed)
+        _log.debug("connection_opened", **self._facts(), resumed=resumed)
         replace_oldest(services, self, identity.user_id)
 
     def close(self, code: int, reason: str = "") -> None:
@@ -255,7 +257,7 @@ class Connection(Subscriber):
 
     def _facts(self) -> dict[str, Any]:
         user_id = self.identity.user_id if self.identity is not None else None
-        return {"client": self.client_id, "user": user_id, "tenant": self.tenant}
+        return {"client": self.client_id, "user": user_id, "tenant": self.tenant, "remote": self.remote}
 
     # Position in the log.
 
@@ -334,14 +336,28 @@ class Connection(Subscriber):
             reply = self._function(command.type)(self, message_id, command.data)
         except CommandError as error:
             self._services.metrics.commands["error"] += 1
-            self._replies.give(error, message_id)
+            self._reply(error, message_id)
             return
         if isinstance(reply, v1.Reply):
-            self._replies.give(reply, message_id)
+            self._reply(reply, message_id)
             return
-        self._replies.promise(reply, message_id, self.listen)
+        if self._replies is None:
+            self._replies = Replies(self._send_reply)
+        self._replies.promise(reply, message_id, self._replied)
         if self._is_busy():
             self.socket.pause_reading()
+
+    def _reply(self, outcome: Outcome, message_id: str | None) -> None:
+        """Answer a command, after those before it."""
+        if self._replies is None:
+            self._send_reply(outcome, message_id)
+        else:
+            self._replies.give(outcome, message_id)
+
+    def _replied(self) -> None:
+        if not self._replies:
+            self._replies = None
+        self.listen()
 
     def _function(self, name: str) -> Any:
         if not session.allows(self.state, name):
@@ -370,11 +386,12 @@ class Connection(Subscriber):
 
     def auth_failed(self, error: AuthError) -> v1.Reply:
         """Refuse the token of an `auth` frame: say so, then close."""
-        self._services.metrics.auth_failures[error.reason] += 1
+        reason = error.reason
+        self._services.metrics.auth_failures[reason] += 1
         return v1.Reply(
             v1.AUTH_FAILED,
-            {"reason": error.reason, "message": str(error)},
-            then=lambda: self.close(CloseCode.UNAUTHENTICATED, error.reason),
+            {"reason": reason, "message": str(error)},
+            then=lambda: self.close(CloseCode.UNAUTHENTICATED, reason),
         )
 
     def _send_reply(self, reply: Outcome, message_id: str | None) -> None:
@@ -398,7 +415,7 @@ class Connection(Subscriber):
         self.write(frame)
 
     def _is_busy(self) -> bool:
-        return len(self._replies) >= self._services.limits.pending_commands
+        return self._replies is not None and len(self._replies) >= self._services.limits.pending_commands
 
     def listen(self) -> None:
         """Take commands again, unless something is still to be waited for."""

@@ -6,6 +6,7 @@ Pure: a request and the rules in, a decision out. The credentials it finds are n
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -28,6 +29,7 @@ READY_PATH = "/ready"
 
 _BEARER_SUBPROTOCOL = "bearer."
 _ANY_ORIGIN = "*"
+_SWITCHING = HTTPStatus.SWITCHING_PROTOCOLS
 _MAX_PARAMETERS = 32
 
 
@@ -52,17 +54,21 @@ def accept(core: ServerProtocol, request: Request) -> Response:
     Without `Date`, which a 101 need not have (RFC 9110, section 6.6.1): the core's own answer spends more time on it
     than on all the rest.
     """
-    try:
-        key, extensions, subprotocol = core.process_request(request)
-    except Exception:  # the core turns each into its HTTP answer
+    agreed = None
+    with contextlib.suppress(Exception):  # the core turns each into its HTTP answer
+        agreed = core.process_request(request)
+    if agreed is None:
         return core.accept(request)
-    fields = [("Upgrade", "websocket"), ("Connection", "Upgrade"), ("Sec-WebSocket-Accept", key)]
+    key, extensions, subprotocol = agreed
+    headers = Headers()  # filled one by one, which takes half as long as by its constructor
+    headers["Upgrade"] = "websocket"
+    headers["Connection"] = "Upgrade"
+    headers["Sec-WebSocket-Accept"] = key
     if extensions is not None:
-        fields.append(("Sec-WebSocket-Extensions", extensions))
+        headers["Sec-WebSocket-Extensions"] = extensions
     if subprotocol is not None:
-        fields.append(("Sec-WebSocket-Protocol", subprotocol))
-    switching = HTTPStatus.SWITCHING_PROTOCOLS
-    return Response(switching.value, switching.phrase, Headers(fields))
+        headers["Sec-WebSocket-Protocol"] = subprotocol
+    return Response(_SWITCHING.value, _SWITCHING.phrase, headers)
 
 
 def answer(status: HTTPStatus, body: dict[str, Any] | None, headers: Iterable[tuple[str, str]]) -> Response:
@@ -78,10 +84,27 @@ def answer(status: HTTPStatus, body: dict[str, Any] | None, headers: Iterable[tu
     return Response(status.value, status.phrase, Headers(fields), content)
 
 
-def select(_core: ServerProtocol, names: Sequence[Subprotocol]) -> Subprotocol | None:
-    """Choose the subprotocol, as the core asks for it."""
-    selected = select_subprotocol(names)
-    return Subprotocol(selected) if selected is not None else None
+class Core(ServerProtocol):
+    """The Sans-I/O core of `websockets`, with our choice of subprotocol."""
+
+    def select_subprotocol(self, subprotocols: Sequence[Subprotocol]) -> Subprotocol | None:
+        """See `ServerProtocol`. A function given to its constructor would be bound to it: a cycle."""
+        selected = select_subprotocol(subprotocols)
+        return Subprotocol(selected) if selected is not None else None
+
+    def release(self) -> None:
+        """Let go of the parser, which holds it, and of tracebacks, which do as well: nothing is read any more."""
+        self.parser.close()
+        for error in (self.parser_exc, self.handshake_exc):
+            if error is not None:
+                error.__traceback__ = None
+        self.parser_exc = self.handshake_exc = None
+
+
+def forget(request: Request) -> None:
+    """Empty a request that was answered: the core keeps it while the connection lives, and its token with it."""
+    request.path = ""
+    request.headers.clear()
 
 
 def split_path(target: str) -> tuple[str, str]:

@@ -15,6 +15,7 @@ import hashlib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Final
 
 from gateway.errors import BadToken
 from publisher.address import DEFAULT_TENANT, is_name, is_tenant
@@ -23,6 +24,7 @@ MAX_NAMES = 1_000
 """How many groups, tags and topics a token may carry together."""
 MAX_SCOPES = 100
 
+_NO_SCOPES: Final[frozenset[str]] = frozenset()
 _LAST_SECOND = 253_402_300_799  # the end of the year 9999; times in milliseconds are beyond it
 _MAX_ID = 2**63 - 1
 _SCOPE = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]{1,128}")  # scope-token, RFC 6749 appendix A.4
@@ -161,7 +163,7 @@ def _display_name(claims: Claims) -> str | None:
 def _scopes(claims: Claims) -> frozenset[str]:
     scope = claims.get("scope")
     if scope is None:
-        return frozenset()
+        return _NO_SCOPES
     scopes = [part for part in scope.split(" ") if part] if isinstance(scope, str) else scope
     if not isinstance(scopes, list) or len(scopes) > MAX_SCOPES:
         raise BadToken("bad_claim", "scope")

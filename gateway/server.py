@@ -26,7 +26,6 @@ from websockets.extensions.permessage_deflate import PerMessageDeflate, ServerPe
 from websockets.frames import Frame, Opcode
 from websockets.http11 import Request, Response
 from websockets.protocol import State as WireState
-from websockets.server import ServerProtocol
 
 from gateway import handshake, session
 from gateway.admission import Admission, Refusal
@@ -178,14 +177,13 @@ class SocketProtocol(asyncio.Protocol):
 
     def __init__(self, server: Server) -> None:
         self._server = server
-        self._core = ServerProtocol(
+        self._core = handshake.Core(
             extensions=server.extensions,
-            select_subprotocol=handshake.select,
             max_size=server.services.limits.max_message_bytes,
             logger=_core_logger,
         )
         self._connection: Connection | None = None
-        self._fragments: list[bytes] = []
+        self._fragments: list[bytes] | None = None
         self._binary = False
         self._response = b""  # of the handshake, while it waits to leave with the first frame
         self._transport: Any = None
@@ -226,6 +224,7 @@ class SocketProtocol(asyncio.Protocol):
                     self._on_frame(event)
                 elif isinstance(event, Request):
                     self._on_request(event)
+                    handshake.forget(event)
             self._flush()
         except Exception:  # a bug of ours must not take the others' connections with it
             _log.exception("connection_failed")
@@ -248,6 +247,9 @@ class SocketProtocol(asyncio.Protocol):
         self._core.receive_eof()
         if self._connection is not None:
             self._connection.lost(self._close_code())
+        # What holds each other would wait for the garbage collector, and a storm's would keep it busy for long.
+        self._connection = None
+        self._core.release()
 
     def pause_writing(self) -> None:
         """The peer is slower than we are."""
@@ -308,11 +310,11 @@ class SocketProtocol(asyncio.Protocol):
                 self._on_message(bytes(frame.data))
             else:
                 self._fragments = [bytes(frame.data)]
-        elif frame.opcode is Opcode.CONT:
+        elif frame.opcode is Opcode.CONT and self._fragments is not None:
             self._fragments.append(bytes(frame.data))
             if frame.fin:
                 payload = b"".join(self._fragments)
-                self._fragments = []
+                self._fragments = None
                 self._on_message(payload)
 
     def _on_message(self, payload: bytes) -> None:
@@ -437,8 +439,14 @@ class SocketProtocol(asyncio.Protocol):
         self._response = b"".join(self._core.data_to_send())
         self.write = self._write_response
         server.handshaking.pop(self, None)
-        connection = Connection(server.services, self, remote=self._visit.address.text, wire=self._wire(), now=now)
-        self._connection = connection
+        connection = self._connection = Connection(
+            server.services,
+            self,
+            client_id=self._core.id.hex[16:],  # random as it is, and made already
+            remote=self._visit.address.text,
+            wire=self._wire(),
+            now=now,
+        )
         server.services.connections.add(connection)
         if identity is None:
             connection.admit()

@@ -33,6 +33,7 @@ MAX_WRITE_BYTES = 32 * 1024
 """The most that one write hands to a transport, single larger frames excepted: what a stalled socket costs."""
 
 _SLICE = 128
+_NOTHING: Final[frozenset[int]] = frozenset()
 _NO_FILTERS: Final[Mapping[str, Any]] = MappingProxyType({})  # nearly everybody's: it costs nothing
 
 
@@ -101,7 +102,7 @@ class Subscriber:
         self._backlog: list[int] = []
         self._written = 0  # of the backlog
         self._older: list[Entry] = []  # fetched from the stream, due before the backlog
-        self._seen: frozenset[int] = frozenset()
+        self._seen: frozenset[int] = _NOTHING
         self._judges = False  # what is due has to be judged once more when it is written
 
     def set_filter(self, address: str, wanted: Filter | None) -> None:
@@ -136,7 +137,7 @@ class Subscriber:
         if not self.lagging:
             self.lag_from(position)
 
-    def lag_from(self, position: int, seen: frozenset[int] = frozenset()) -> None:
+    def lag_from(self, position: int, seen: frozenset[int] = _NOTHING) -> None:
         """Go on from `position` by `catch_up`, skipping the entries in `seen`."""
         self.lagging = True
         self.position = position
@@ -242,7 +243,7 @@ class Subscriber:
         if self._seen:
             due = [seq for seq in due if seq not in self._seen]
         self.position = log.head
-        self._seen = frozenset()
+        self._seen = _NOTHING
         self._set_backlog(log, pending + due, now_ms)
 
     def _set_backlog(self, log: Log, seqs: list[int], now_ms: int) -> None:

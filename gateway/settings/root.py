@@ -142,7 +142,7 @@ _DEV_DEFAULTS: dict[str, Any] = {
         for action in ("join_group", "send_to_group", "send_to_user", "subscribe", "add_tag", "see_online")
     },
     "presence": {"groups": ["*"]},
-    "logging": {"format": "console"},
+    "logging": {"format": "console", "level": "debug"},
     "shutdown": {"drain_s": 0.5},
 }
 

@@ -121,12 +121,12 @@ def test_the_alerts_are_those_of_the_rules():
 
 def test_every_line_of_the_log_that_is_listed_is_written_so():
     source = "".join(path.read_text() for path in (ROOT / "gateway").rglob("*.py"))
-    rows = [row for row in table_rows(PAGE) if row[1] in {"info", "warning", "error"}]
+    rows = [row for row in table_rows(PAGE) if row[1] in {"debug", "info", "warning", "error"}]
     assert len(rows) > 10
     for name, level, fields, _ in rows:
         calls = re.findall(rf'_log\.{level}\(\s*"{name}",?([^\n]*(?:\n +[a-z_]+=[^\n]*)*)', source)
         assert calls, f"no {level} {name}"
-        written = " ".join(calls) + ("client= user= tenant=" if "self._facts()" in " ".join(calls) else "")
+        written = " ".join(calls) + ("client= user= tenant= remote=" if "self._facts()" in " ".join(calls) else "")
         for field in fields.split(", "):
             assert f"{field}=" in written, f"{name} has no {field}"
 

@@ -310,7 +310,10 @@ async def test_websocat_talks(pair: Pair) -> None:
 
 async def test_both_instances_end_in_good_order_with_clients_of_all_kinds_connected() -> None:
     with RedisServer() as server:
-        async with GatewayProcess(server.url, shutdown__drain_s=0.2) as gateway, aiohttp.ClientSession() as session:
+        async with (
+            GatewayProcess(server.url, shutdown__drain_s=0.2, logging__level="debug") as gateway,
+            aiohttp.ClientSession() as session,
+        ):
             url = f"{gateway.url}?token={gateway.token('42')}"
             client = await session.ws_connect(url)
             blocking = await asyncio.to_thread(websocket.create_connection, url, timeout=_TIMEOUT_S)

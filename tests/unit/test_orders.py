@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 import time
 from collections.abc import Iterator
 from typing import Any, cast
@@ -115,7 +116,7 @@ class Gateway:
     def connect(self, user: str = "42", *, tenant: str = "default", **claims: Any) -> tuple[Connection, Wire]:
         socket = Wire()
         self.services.members.profiles.hold((tenant, user)).take(Snapshot({}, None))
-        connection = Connection(self.services, socket, remote="", wire=self.text, now=0)
+        connection = Connection(self.services, socket, client_id=secrets.token_hex(8), remote="", wire=self.text, now=0)
         identity = identity_from_claims({"sub": user, "tenant": tenant, "exp": FAR, **claims}, b"digest")
         connection.authenticated(identity, None, 0)
         return connection, socket
@@ -187,7 +188,7 @@ def test_kick_is_not_replayed(gateway: Gateway) -> None:
     cursor = f"0-0.0.{EPOCH}"
     connection, _ = gateway.connect()
     connection.close(1000)
-    again = Connection(gateway.services, Wire(), remote="", wire=gateway.text, now=0)
+    again = Connection(gateway.services, Wire(), client_id=secrets.token_hex(8), remote="", wire=gateway.text, now=0)
     identity = connection.identity
     assert identity is not None
     again.authenticated(identity, cursor, 0)

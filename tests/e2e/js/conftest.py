@@ -84,14 +84,14 @@ async def own_tide(own_redis: RedisServer) -> AsyncIterator[Publisher]:
 @pytest.fixture
 async def mortal(own_redis: RedisServer) -> AsyncIterator[GatewayProcess]:
     """A gateway to be killed."""
-    async with GatewayProcess(own_redis.url, **OPEN) as running:
+    async with GatewayProcess(own_redis.url, logging__level="debug", **OPEN) as running:
         yield running
 
 
 @pytest.fixture
 async def survivor(own_redis: RedisServer) -> AsyncIterator[GatewayProcess]:
     """Another instance beside `mortal`."""
-    async with GatewayProcess(own_redis.url, **OPEN) as running:
+    async with GatewayProcess(own_redis.url, logging__level="debug", **OPEN) as running:
         yield running
 
 
