@@ -218,6 +218,7 @@ class EntryDecoder:
         self._partition = partition
         self._audiences: dict[bytes, tuple[str, ...]] = {}
         self._tenants: dict[bytes, str] = {}
+        self._said: dict[tuple[bytes, ...], Options | None] = {}  # the last options, by the fields that say them
 
     def decode_all(
         self, raw: Iterable[tuple[bytes, list[bytes]]], wanted: Mapping[str, Container[str]] | None = None
@@ -240,32 +241,36 @@ class EntryDecoder:
         partition = self._partition
         items: list[Item] = []
         for entry_id, fields in raw:
-            if len(fields) == _PLAIN_LENGTH and fields[::2] == _PLAIN:
-                _, version, _, tenant, _, to, _, event, _, message_id, _, data = fields
+            if fields[:_PLAIN_LENGTH:2] == _PLAIN:
+                _, version, _, tenant, _, to, _, event, _, message_id, _, data, *more = fields
                 if tenant in tenants and version == fields_of.VERSION:
+                    options = self._more_options(entry_id, more) if more else None
                     addresses = audiences.get(to)
                     if addresses is None:
                         if (
-                            wanted is not None
+                            options is None
+                            and wanted is not None
                             and _ONE_ADDRESS(to) is not None
                             and _one_address(to) not in wanted.get(tenants[tenant], ())
                         ):
                             items.append((partition, entry_id, tenant, to, event, message_id, data))
                             continue
                         addresses = self._audience(entry_id, to)
-                    items.append(Entry(entry_id, partition, tenants[tenant], addresses, event, message_id, data, None))
+                    items.append(
+                        Entry(entry_id, partition, tenants[tenant], addresses, event, message_id, data, options)
+                    )
                     continue
             items.append(decode(entry_id, fields))
         return items
 
     def decode(self, entry_id: bytes, fields: Sequence[bytes]) -> Entry:
         """
-        Decode one entry: `fields` are names and values, alternating, in any order.
+        Decode one entry: `fields` are names and values, alternating, in any order. Of two of a name the first holds.
 
         Raises:
             PoisonEntry: It is not an event that this version can deliver.
         """
-        named = dict(zip(fields[::2], fields[1::2], strict=False))
+        named = _named(fields)
         try:
             version, tenant, to, event, message_id, data = [named[name] for name in _PLAIN]
         except KeyError as error:
@@ -303,7 +308,19 @@ class EntryDecoder:
             self._audiences[raw] = audience
         return audience
 
-    def _options(self, entry_id: bytes, named: dict[bytes, bytes]) -> Options | None:
+    def _more_options(self, entry_id: bytes, more: list[bytes]) -> Options | None:
+        """Return what stands behind the plain fields. Cached: what a client sends excludes that client, every time."""
+        said = tuple(more)
+        if said in self._said:
+            return self._said[said]
+        options = self._options(entry_id, _named(more))
+        if options is None or (options.expires_at is None and options.trace is None):
+            if len(self._said) >= _MAX_CACHED:
+                self._said.clear()
+            self._said[said] = options
+        return options
+
+    def _options(self, entry_id: bytes, named: Mapping[bytes, bytes]) -> Options | None:
         exclude = named.get(fields_of.F_EXCLUDE)
         expires = named.get(fields_of.F_EXPIRES)
         trace = named.get(fields_of.F_TRACE)
@@ -320,6 +337,11 @@ class EntryDecoder:
             trace=trace if trace is not None and is_traceparent(trace) else None,
         )
         return None if options == _NO_OPTIONS else options
+
+
+def _named(fields: Sequence[bytes]) -> dict[bytes, bytes]:
+    """Return values by name, of two of a name the first."""
+    return dict(reversed(list(zip(fields[::2], fields[1::2], strict=False))))
 
 
 _NO_OPTIONS = Options(exclude=(), kind=fields_of.KIND_EVENT, expires_at=None, low=False, collapse=None)

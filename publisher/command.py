@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from publisher import keys
 from publisher.access import MAX_RULES, AccessChange
@@ -23,8 +22,7 @@ from publisher.script import ACCESS, NOTIFY, PUBLISH, PUBLISH_KEPT, RECALL, REVO
 WORK_TTL_MS = 7 * 24 * 3600 * 1000
 
 
-@dataclass(frozen=True, slots=True)
-class Command:
+class Command(NamedTuple):
     """
     One call of a script.
 

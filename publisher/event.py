@@ -125,6 +125,23 @@ class Event:
         """What happened."""
         return self.fields[7].decode()
 
+    @property
+    def audience(self) -> bytes:
+        """The addresses, as JSON text."""
+        return self.fields[5]
+
+    @property
+    def data(self) -> bytes:
+        """The data, as JSON text."""
+        return self.fields[11]
+
+    def under(self, key: str) -> Event:
+        """Return the same event under an idempotency key; `dataclasses.replace` would take as long as all the rest."""
+        return Event(
+            *(self.fields, self.first_address, self.tenant, self.message_id),
+            *(key, self.history, self.recalls, self.repeatable),
+        )
+
 
 def make_event(
     event: str,

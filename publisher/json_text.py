@@ -18,7 +18,9 @@ import orjson
 
 MAX_DEPTH = 64
 
-_LONG_INTEGER = re.compile(rb"(?<![\d\".])\d{19}")  # in a string it does no harm, but costs a second parse
+# One within the text, and one that is all of it. In a string it does no harm, but costs a second parse.
+_LONG_INTEGER = re.compile(rb"[:,\[\s-]\d{19}")
+_ONLY_A_LONG_INTEGER = re.compile(rb"\d{19}")
 # Possessive, so that a long string costs neither backtracking points nor memory.
 _BRACKETS = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"|[\[{\]}]', re.DOTALL)
 
@@ -33,7 +35,7 @@ def loads(text: bytes) -> Any:
     if depth_over(text, MAX_DEPTH):
         raise ValueError(f"nested more than {MAX_DEPTH} levels deep")
     value = orjson.loads(text)
-    if _LONG_INTEGER.search(text):
+    if _LONG_INTEGER.search(text) or _ONLY_A_LONG_INTEGER.match(text):
         return json.loads(text)
     return value
 

@@ -10,7 +10,6 @@ right where a reply was lost.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any, Final, Literal
 
 import orjson
@@ -68,9 +67,10 @@ class Members(list[str]):
         self.total = total
 
 
-@dataclass(frozen=True, slots=True)
 class _Change(Command):
     """A call of members.lua. Its outcome is the number of users changed and, behind a space, the id of the entry."""
+
+    __slots__ = ()
 
     def read(self, reply: Any) -> str:
         """See `Command`."""
@@ -84,9 +84,10 @@ class _Change(Command):
             raise ValueError(f"the script answered {reply!r:.100}") from None
 
 
-@dataclass(frozen=True, slots=True)
 class _Question(Command):
     """A call of a script that lists names. Its outcome is the reply as JSON."""
+
+    __slots__ = ()
 
     def read(self, reply: Any) -> str:
         """See `Command`."""

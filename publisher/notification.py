@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 import secrets
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Any, Final, Literal, TypedDict
 
@@ -160,7 +160,7 @@ def make_notifications(
             max_event_bytes=max_event_bytes,
         )
         places.update(dict.fromkeys(part, len(events)))
-        events.append(event if isinstance(to, str) else replace(event, key=_key_of(key, part)))
+        events.append(event if isinstance(to, str) else event.under(_key_of(key, part)))
     return Notifications(tuple(events), None if isinstance(to, str) else tuple(places[user] for user in users), key)
 
 

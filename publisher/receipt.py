@@ -87,9 +87,10 @@ def written(report: Report) -> bytes:
 # Reading.
 
 
-@dataclass(frozen=True, slots=True)
 class Query(Command):
     """A call of the script that reads a receipt; its outcome is that as JSON text, `null` where there is none."""
+
+    __slots__ = ()
 
     def read(self, reply: Any) -> str:
         """See `Command`."""

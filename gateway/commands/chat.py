@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from dataclasses import replace
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +15,7 @@ from gateway.policy import Action
 from gateway.recalls import NEW_MESSAGE
 from gateway.wire.v1 import Reply, ack
 from publisher import Event, PublishError, make_event
-from publisher.event import F_DATA, F_TO, KIND_EPHEMERAL
+from publisher.event import KIND_EPHEMERAL
 
 if TYPE_CHECKING:
     from gateway.connection import Connection
@@ -74,7 +73,7 @@ def _send_message(
     except PublishError as error:
         raise CommandError(413, str(error)) from None
     # A client that saw no ack sends again under the same message_id: stored once, acked twice.
-    return stored(services, replace(event, key=_key(event)) if message_id is not None else event)
+    return stored(services, event.under(_key(event)) if message_id is not None else event)
 
 
 def _typing(services: Services, connection: Connection, data: Any) -> Reply | asyncio.Future[Reply]:
@@ -114,7 +113,7 @@ def _audience(
 
 
 def _check_may_send(services: Services, connection: Connection, group_id: str) -> None:
-    rights.check(services, connection, Action.SEND_TO_GROUP, group_id, f"send to the group {group_id!r:.80}")
+    rights.check(services, connection, Action.SEND_TO_GROUP, group_id, "send to the group")
 
 
 def _key(event: Event) -> str:
@@ -124,6 +123,5 @@ def _key(event: Event) -> str:
     Of what it says and to whom as well, not of its message_id alone: clients that number their messages from 1 on
     every connection are common, and must not lose one that only has the number of another.
     """
-    fields = dict(zip(event.fields[::2], event.fields[1::2], strict=True))
-    parts = b"\n".join((event.message_id.encode(), fields[F_TO], fields[F_DATA]))  # the data names the sender
+    parts = b"\n".join((event.message_id.encode(), event.audience, event.data))  # the data names the sender
     return "msg:" + blake2b(parts, digest_size=16).hexdigest()

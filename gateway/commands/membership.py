@@ -37,7 +37,7 @@ def _joining(services: Services, kind: str, field: str, action: Action, *, filte
         since = arguments.cursor(data, "since")
         wanted = arguments.event_filter(data, "filter") if filtered else None
         address = f"{kind}:{name}"
-        member_since = rights.check(services, connection, action, name, f"{action.value} {name!r:.80}")
+        member_since = rights.check(services, connection, action, name, action.value)
         return joining.join(services, connection, address, since=since, wanted=wanted, member_since=member_since)
 
     return join

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from dataclasses import replace
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any, Final
 
@@ -89,7 +88,7 @@ def _message_read(connection: Connection, identity: Identity, data: Mapping[str,
     event = make_event(MESSAGE_READ, facts, to=address, exclude=exclude, tenant=identity.tenant)
     # Scrolling up and down, clients say it again and again; the group need not hear it each time.
     said = "\n".join(facts.values()).encode()  # no name holds a line break
-    return replace(event, key="read:" + blake2b(said, digest_size=16).hexdigest())
+    return event.under("read:" + blake2b(said, digest_size=16).hexdigest())
 
 
 async def _published(services: Services, event: Event) -> Reply:

@@ -21,7 +21,7 @@ def check(services: Services, connection: Connection, action: Action, name: str,
     Refuse what the policy does not allow; return where membership of the group began, if only that allows it.
 
     Args:
-        deed: For the message: what a client is not let do.
+        deed: For the message: what a client is not let do with what has this name.
 
     Raises:
         CommandError: 403; or 503 where nobody knows yet which groups the user belongs to.
@@ -34,4 +34,4 @@ def check(services: Services, connection: Connection, action: Action, name: str,
             return services.members.member_since(connection, f"group:{name}")
         if connection.profile is not None and not connection.profile.loaded:
             raise CommandError(503, "the groups of this user cannot be read now", retry_after_ms=_RETRY_AFTER_MS)
-    raise CommandError(403, f"the policy does not let you {deed}")
+    raise CommandError(403, f"the policy does not let you {deed} {name!r:.80}")

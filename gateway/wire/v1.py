@@ -11,8 +11,7 @@ to keep what is not JSON from ever reaching a client.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import orjson
 
@@ -45,8 +44,7 @@ MAX_MESSAGE_ID_LENGTH: Final = 256
 _MAX_CACHED_NAMES = 4_096
 
 
-@dataclass(frozen=True, slots=True)
-class Command:
+class Command(NamedTuple):
     """
     One frame from a client.
 
@@ -61,8 +59,7 @@ class Command:
     data: Any
 
 
-@dataclass(frozen=True, slots=True)
-class Reply:
+class Reply(NamedTuple):
     """
     The one answer to a command.
 

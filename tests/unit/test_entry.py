@@ -153,7 +153,8 @@ def test_the_cache_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
         ({b"to": '["user:é"]'.encode()}, {}, False),
         ({b"to": b'[ "user:1" ]'}, {}, False),
         ({b"to": b'["user:1"]', b"k": b"control"}, {}, False),
-        ({b"to": b'["user:1"]', b"x": b"[]"}, {}, False),
+        ({b"to": b'["user:1"]', b"x": b"[]"}, {}, True),
+        ({b"to": b'["user:1"]', b"x": b'["tag:a"]'}, {}, False),
     ],
 )
 def test_what_is_for_one_address_that_nobody_has_is_left_packed(
