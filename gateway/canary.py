@@ -11,7 +11,7 @@ import asyncio
 import secrets
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 import structlog
@@ -133,4 +133,4 @@ class Canary:
     def _event(self, partition: int, number: int) -> Event:
         data = {"instance": self._instance_id, "process": self._process, "number": number}
         event = make_event(CANARY, data, to=self._addresses[partition], kind=KIND_CONTROL)
-        return replace(event, repeatable=True)  # so that Redis has no idempotency key to remember
+        return event._replace(repeatable=True)  # so that Redis has no idempotency key to remember

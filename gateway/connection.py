@@ -315,7 +315,7 @@ class Connection(Subscriber):
     # Commands.
 
     def receive(self, payload: bytes | None, now: float) -> None:
-        """Carry out the command in a text frame (None: a binary one) and answer it, after the commands before it."""
+        """Carry out the command in a frame (None: a binary one, which counts) and answer it, after those before it."""
         wait_s = self._meter(now)
         if wait_s is not None and self._early is None:
             self._carry_out(payload, wait_s)
@@ -342,15 +342,15 @@ class Connection(Subscriber):
             self._reply(reply, message_id)
             return
         if self._replies is None:
-            self._replies = Replies(self._send_reply)
-        self._replies.promise(reply, message_id, self._replied)
+            self._replies = Replies(self._send_replies, self._replied)
+        self._replies.promise(reply, message_id)
         if self._is_busy():
             self.socket.pause_reading()
 
     def _reply(self, outcome: Outcome, message_id: str | None) -> None:
         """Answer a command, after those before it."""
         if self._replies is None:
-            self._send_reply(outcome, message_id)
+            self._send_replies(((outcome, message_id),))
         else:
             self._replies.give(outcome, message_id)
 
@@ -368,10 +368,6 @@ class Connection(Subscriber):
         self.commands += 1
         self._services.metrics.commands[name] += 1
         return function
-
-    def refuse_binary(self, now: float) -> None:
-        """Answer a binary frame: there is no such command, but it counts as one."""
-        self.receive(None, now)
 
     def _meter(self, now: float) -> float | None:
         """Count a frame; return by how many seconds it came too early, or None where it was the last straw."""
@@ -394,16 +390,23 @@ class Connection(Subscriber):
             then=lambda: self.close(CloseCode.UNAUTHENTICATED, reason),
         )
 
-    def _send_reply(self, reply: Outcome, message_id: str | None) -> None:
-        if self.state not in session.OPEN:
-            return
-        if isinstance(reply, CommandError):
-            self._write_own(v1.error_frame(reply, message_id=message_id, now_ms=self._services.now_ms()))
-            return
+    def _send_replies(self, replies: Iterable[tuple[Outcome, str | None]]) -> None:
+        """Send replies in one write, or up to one that something has to follow at once."""
         now_ms = self._services.now_ms()
-        self._write_own(v1.server_frame(reply.type, reply.data, message_id=message_id, now_ms=now_ms))
-        if reply.then is not None:
-            reply.then()
+        frames: list[bytes] = []
+        for reply, message_id in replies:
+            if self.state not in session.OPEN:
+                return
+            if isinstance(reply, CommandError):
+                frames.append(v1.error_frame(reply, message_id=message_id, now_ms=now_ms))
+                continue
+            frames.append(v1.server_frame(reply.type, reply.data, message_id=message_id, now_ms=now_ms))
+            if reply.then is not None:
+                self._write_own(b"".join(frames))
+                frames.clear()
+                reply.then()
+        if frames:
+            self._write_own(b"".join(frames))
 
     def _send(self, kind: str, data: Any) -> None:
         """Send a frame of the gateway's own, under a name of its own."""

@@ -104,7 +104,7 @@ class Fanout:
             return
         for part in _parts(run):
             self._at = part[-1].seq  # where a socket that pauses in this write goes on
-            chunks = _Chunks(part)
+            chunks: dict[Wire, bytes] = {}
             wire: Wire | None = None
             chunk = b""
             written = counted = sent = 0  # frames, those whose bytes are counted, their bytes
@@ -115,7 +115,7 @@ class Fanout:
                     sent += (written - counted) * len(chunk)
                     counted = written
                     wire = receiver.wire
-                    chunk = chunks[wire]
+                    chunk = chunks.get(wire) or _joined(part, wire, chunks)
                 receiver.write(chunk)
                 written += 1
             if written:
@@ -183,7 +183,7 @@ class Fanout:
         return self._hub.match_filtered(entry.tenant, to, exclude, partial(self._log.sieve.passes, entry))
 
     def _put(self, run: list[Entry], receivers: Collection[Subscriber]) -> None:
-        chunks = _Chunks(run)
+        chunks: dict[Wire, bytes] = {}
         wire: Wire | None = None
         chunk = b""
         gathered = counted = sent = 0
@@ -194,7 +194,7 @@ class Fanout:
                 sent += (gathered - counted) * len(chunk)
                 counted = gathered
                 wire = receiver.wire
-                chunk = chunks[wire]
+                chunk = chunks.get(wire) or _joined(run, wire, chunks)
             outbox = receiver.outbox
             if not outbox:
                 self._touched.append(receiver)
@@ -279,17 +279,10 @@ class _Noted:
     expired: bool
 
 
-class _Chunks(dict[Wire, bytes]):
-    """The joined frames of a run in each wire format that a receiver of it has, made when the first one asks."""
-
-    __slots__ = ("_run",)
-
-    def __init__(self, run: list[Entry]) -> None:
-        self._run = run
-
-    def __missing__(self, wire: Wire) -> bytes:
-        chunk = self[wire] = b"".join(wire.frames(self._run))
-        return chunk
+def _joined(run: list[Entry], wire: Wire, chunks: dict[Wire, bytes]) -> bytes:
+    """Return the joined frames of a run in a wire format, for the first receiver that has it; add them to `chunks`."""
+    chunk = chunks[wire] = b"".join(wire.frames(run))
+    return chunk
 
 
 def _run(batch: list[Item], start: int) -> list[Entry]:

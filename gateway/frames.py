@@ -37,3 +37,14 @@ def _header(first: int, length: int) -> bytes:
     if length < 65_536:
         return bytes((first, 126)) + length.to_bytes(2, "big")
     return bytes((first, 127)) + length.to_bytes(8, "big")
+
+
+def is_utf8(payload: bytes) -> bool:
+    """Tell whether a client's text is (RFC 6455, section 8.1)."""
+    if payload.isascii():
+        return True
+    try:
+        payload.decode()
+    except UnicodeDecodeError:
+        return False
+    return True

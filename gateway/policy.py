@@ -11,12 +11,12 @@ import fnmatch
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
-from enum import Enum
+from enum import StrEnum
 
 from gateway.identity import Identity
 
 
-class Action(Enum):
+class Action(StrEnum):  # which has the hash of a string: the enum's own is a call
     """What a client asks for."""
 
     JOIN_GROUP = "join_group"

@@ -7,7 +7,7 @@ Most commands are answered on the spot. One that waits for Redis keeps its place
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import structlog
 
@@ -24,14 +24,19 @@ class Replies:
     A queue of answers, empty most of the time.
 
     Args:
-        send: Called with each outcome and its command's `message_id`, in order.
+        send: Called with outcomes and their commands' `message_id`, in order, as many as are known at once.
+        settled: Called after each promise that was kept, with what could be sent by then.
     """
 
-    __slots__ = ("_pending", "_send")
+    __slots__ = ("_pending", "_send", "_settled")
 
-    def __init__(self, send: Callable[[Outcome, str | None], None]) -> None:
+    def __init__(
+        self, send: Callable[[Sequence[tuple[Outcome, str | None]]], None], settled: Callable[[], None]
+    ) -> None:
         self._send = send
-        self._pending: list[_Slot] = []  # seldom long, and an empty list takes a tenth of an empty deque
+        self._settled = settled
+        # Seldom long, and an empty list takes a tenth of an empty deque.
+        self._pending: list[tuple[asyncio.Future[Reply] | Outcome, str | None]] = []
 
     def __len__(self) -> int:
         """How many commands are not answered yet."""
@@ -40,32 +45,33 @@ class Replies:
     def give(self, outcome: Outcome, message_id: str | None) -> None:
         """Answer a command whose outcome is known."""
         if self._pending:
-            self._pending.append(_Slot(message_id, outcome))
+            self._pending.append((outcome, message_id))
         else:
-            self._send(outcome, message_id)
+            self._send([(outcome, message_id)])
 
-    def promise(self, future: asyncio.Future[Reply], message_id: str | None, then: Callable[[], None]) -> None:
-        """Answer a command once its outcome is known; call `then` after that."""
-        slot = _Slot(message_id, None)
-        self._pending.append(slot)
+    def promise(self, future: asyncio.Future[Reply], message_id: str | None) -> None:
+        """Answer a command once its outcome is known."""
+        self._pending.append((future, message_id))
+        future.add_done_callback(self._kept)
 
-        def settle(done: asyncio.Future[Reply]) -> None:
-            slot.outcome = _outcome(done)
-            while self._pending and (outcome := self._pending[0].outcome) is not None:
-                self._send(outcome, self._pending.pop(0).message_id)
-            then()
+    def _kept(self, _future: asyncio.Future[Reply]) -> None:
+        """Answer as far as everything is known: what was published together is answered together, in one write."""
+        while known := self._known():
+            try:
+                self._send(known)  # what is given meanwhile comes behind
+            finally:
+                del self._pending[: len(known)]
+        self._settled()
 
-        future.add_done_callback(settle)
-
-
-class _Slot:
-    """A command's place."""
-
-    __slots__ = ("message_id", "outcome")
-
-    def __init__(self, message_id: str | None, outcome: Outcome | None) -> None:
-        self.message_id = message_id
-        self.outcome = outcome
+    def _known(self) -> list[tuple[Outcome, str | None]]:
+        known: list[tuple[Outcome, str | None]] = []
+        for outcome, message_id in self._pending:
+            if isinstance(outcome, asyncio.Future):
+                if not outcome.done():
+                    break
+                outcome = _outcome(outcome)
+            known.append((outcome, message_id))
+        return known
 
 
 def _outcome(future: asyncio.Future[Reply]) -> Outcome:

@@ -33,6 +33,7 @@ from gateway.close_codes import CloseCode
 from gateway.connection import Connection
 from gateway.entrance import Visit
 from gateway.errors import AuthError, KeyUnknown
+from gateway.frames import is_utf8
 from gateway.handshake import Credentials
 from gateway.identity import Identity
 from gateway.listener import file_problem, listening_socket
@@ -167,6 +168,7 @@ class SocketProtocol(asyncio.Protocol):
         "_binary",
         "_connection",
         "_core",
+        "_deaf",
         "_fragments",
         "_response",
         "_server",
@@ -185,6 +187,7 @@ class SocketProtocol(asyncio.Protocol):
         self._connection: Connection | None = None
         self._fragments: list[bytes] | None = None
         self._binary = False
+        self._deaf = False  # not reading
         self._response = b""  # of the handshake, while it waits to leave with the first frame
         self._transport: Any = None
         self._visit: Visit
@@ -284,12 +287,14 @@ class SocketProtocol(asyncio.Protocol):
 
     def pause_reading(self) -> None:
         """See `connection.Socket`."""
+        self._deaf = True
         if not self._transport.is_closing():
             self._transport.pause_reading()
 
     def resume_reading(self) -> None:
         """See `connection.Socket`."""
-        if not self._transport.is_closing():
+        if self._deaf and not self._transport.is_closing():
+            self._deaf = False
             self._transport.resume_reading()
 
     def unsent(self) -> int:
@@ -322,8 +327,8 @@ class SocketProtocol(asyncio.Protocol):
         if connection is None or connection.state not in session.OPEN:
             return
         if self._binary:
-            connection.refuse_binary(self._server.loop.time())
-        elif _is_utf8(payload):
+            connection.receive(None, self._server.loop.time())
+        elif is_utf8(payload):
             connection.receive(payload, self._server.loop.time())
         else:
             self.close(_INVALID_DATA, "a text frame is not UTF-8")
@@ -487,13 +492,3 @@ class SocketProtocol(asyncio.Protocol):
     def _respond(self, status: HTTPStatus, body: dict[str, Any] | None, *headers: tuple[str, str]) -> None:
         """Answer with JSON, or without a body, instead of an upgrade, and end the connection."""
         self._core.send_response(handshake.answer(status, body, headers))
-
-
-def _is_utf8(payload: bytes) -> bool:
-    if payload.isascii():
-        return True
-    try:
-        payload.decode()
-    except UnicodeDecodeError:
-        return False
-    return True

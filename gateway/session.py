@@ -16,10 +16,10 @@ CLOSED can be lost: the peer may vanish.
 
 from __future__ import annotations
 
-from enum import Enum
+from enum import StrEnum
 
 
-class State(Enum):
+class State(StrEnum):  # which has the hash of a string: the enum's own is a call
     """Where a connection is in its life."""
 
     HANDSHAKE = "handshake"
@@ -30,7 +30,7 @@ class State(Enum):
     CLOSED = "closed"
 
 
-class Move(Enum):
+class Move(StrEnum):
     """What can happen to a connection."""
 
     ADMITTED = "admitted"  # the handshake was accepted without a token

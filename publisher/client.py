@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from types import TracebackType
 from typing import Any, Self, Unpack, overload
 
@@ -272,6 +272,18 @@ class Publisher:
         """
         command = self._build.publish(event)
         return self._lane(command).submit(command)
+
+    def post(self, event: Event, then: Callable[[str | PublishError], None]) -> None:
+        """
+        Queue an event without waiting; `then` is called with its id or its error, once, from the event loop.
+
+        For the hottest paths: half of what `submit` costs.
+
+        Raises:
+            PublishUnavailable: The queue is full; `then` is not called.
+        """
+        command = self._build.publish(event)
+        self._lane(command).post(command, then)
 
     async def kick(
         self,

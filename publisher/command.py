@@ -13,10 +13,13 @@ from typing import Any, NamedTuple
 from publisher import keys
 from publisher.access import MAX_RULES, AccessChange
 from publisher.control import Revocation
-from publisher.cursor import Cursor
+from publisher.cursor import cursor_text
 from publisher.event import Event
 from publisher.options import Options
 from publisher.script import ACCESS, NOTIFY, PUBLISH, PUBLISH_KEPT, RECALL, REVOKE, Script
+
+_LENGTHS_KEPT = 1_024
+_LENGTHS = tuple(b"$%d" % length for length in range(_LENGTHS_KEPT))  # the lines that say how long an argument is
 
 # Nobody writes it into the inboxes for so long: then there is no gateway any more.
 WORK_TTL_MS = 7 * 24 * 3600 * 1000
@@ -60,8 +63,7 @@ class Command(NamedTuple):
         """
         try:
             entry, epoch, _ = reply
-            ms, n = entry.split(b"-")
-            return str(Cursor(int(ms), int(n), self.partition, epoch.decode()))
+            return cursor_text(entry, self.partition, epoch)
         except (TypeError, ValueError, AttributeError):
             raise ValueError(f"the script answered {reply!r:.100}") from None
 
@@ -73,7 +75,13 @@ def pack(arguments: tuple[bytes, ...]) -> bytes:
     redis-py's own packing looks at every argument's type and costs more than all else that a publish does
     here. See https://redis.io/docs/latest/develop/reference/protocol-spec/#sending-commands-to-a-redis-server
     """
-    return b"*%d\r\n%b" % (len(arguments), b"".join([b"$%d\r\n%b\r\n" % (len(a), a) for a in arguments]))
+    lines = [b"*%d" % len(arguments)]
+    for argument in arguments:
+        length = len(argument)
+        lines.append(_LENGTHS[length] if length < _LENGTHS_KEPT else b"$%d" % length)
+        lines.append(argument)
+    lines.append(b"")
+    return b"\r\n".join(lines)
 
 
 class CommandBuilder:

@@ -49,6 +49,19 @@ class Cursor:
         return cls(int(ms), int(n), int(partition), epoch)
 
 
+def cursor_text(entry_id: bytes, partition: int, epoch: bytes) -> str:
+    """
+    Return the text form of a position, of an entry id as Redis writes it.
+
+    Raises:
+        ValueError: It is not one.
+    """
+    ms, _, n = entry_id.partition(b"-")
+    if not (ms.isdigit() and n.isdigit()):
+        raise ValueError(f"{entry_id!r:.80} is not the id of an entry")
+    return f"{entry_id.decode()}.{partition}.{epoch.decode()}"
+
+
 def new_epoch() -> str:
     """Return a name for a new incarnation of the log: random, because a lost log has lost its count as well."""
     return secrets.token_hex(4)

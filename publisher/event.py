@@ -10,8 +10,7 @@ from __future__ import annotations
 import secrets
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Final, Literal, Required, TypedDict
+from typing import Any, Final, Literal, NamedTuple, Required, TypedDict
 
 import orjson
 
@@ -95,8 +94,7 @@ _SPEC_REQUIRED: Final = frozenset({"event", "data", "to"})
 _SPEC_NAMES: Final = _SPEC_REQUIRED | EventOptions.__annotations__.keys()
 
 
-@dataclass(frozen=True, slots=True)
-class Event:
+class Event(NamedTuple):
     """
     One event to publish, checked and encoded by `make_event`.
 
@@ -136,7 +134,7 @@ class Event:
         return self.fields[11]
 
     def under(self, key: str) -> Event:
-        """Return the same event under an idempotency key; `dataclasses.replace` would take as long as all the rest."""
+        """Return the same event under an idempotency key; `_replace` would take three times as long."""
         return Event(
             *(self.fields, self.first_address, self.tenant, self.message_id),
             *(key, self.history, self.recalls, self.repeatable),

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from publisher.command import Command
 from publisher.delivery import Request, delivery
@@ -42,6 +42,32 @@ class Waiting(Request):
             self.future.set_result(outcome)
 
 
+class Posted(Request):
+    """A request whose outcome somebody is told, once."""
+
+    __slots__ = ("_loop", "_then")
+
+    def __init__(
+        self,
+        command: Command,
+        deadline: float,
+        loop: asyncio.AbstractEventLoop,
+        then: Callable[[str | PublishError], None],
+    ) -> None:
+        super().__init__(command, deadline)
+        self._loop = loop
+        self._then = then
+
+    def settle(self, outcome: str | PublishError) -> None:
+        """Tell the outcome. Whatever comes of that concerns no other request."""
+        if self.outcome is None:
+            self.outcome = outcome
+            try:
+                self._then(outcome)
+            except Exception as error:
+                self._loop.call_exception_handler({"message": "told of a publish, it failed", "exception": error})
+
+
 class Lane:
     """
     The events of one partition on their way to Redis, in the order in which they were queued.
@@ -55,8 +81,8 @@ class Lane:
         self._options = options
         self._name = name
         self._loop = asyncio.get_running_loop()
-        self._queue: asyncio.Queue[Waiting] = asyncio.Queue(options.max_queue)
-        self._open: deque[Waiting] = deque()  # queued or sent, the oldest on the left
+        self._queue: asyncio.Queue[Request] = asyncio.Queue(options.max_queue)
+        self._open: deque[Request] = deque()  # queued or sent, the oldest on the left
         self._task: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
 
@@ -68,12 +94,24 @@ class Lane:
             PublishUnavailable: The queue is full.
         """
         waiting = self._wait_for(command)
+        self._enqueue(waiting)
+        return waiting.future
+
+    def post(self, command: Command, then: Callable[[str | PublishError], None]) -> None:
+        """
+        Queue a command, and tell `then` its outcome. Costs no future, and no turn of the loop.
+
+        Raises:
+            PublishUnavailable: The queue is full.
+        """
+        self._enqueue(Posted(command, self._loop.time() + self._options.timeout_s, self._loop, then))
+
+    def _enqueue(self, request: Request) -> None:
         try:
-            self._queue.put_nowait(waiting)
+            self._queue.put_nowait(request)
         except asyncio.QueueFull:
             raise self._full() from None
-        self._start(waiting)
-        return waiting.future
+        self._start(request)
 
     async def put(self, command: Command) -> asyncio.Future[str]:
         """
@@ -110,7 +148,7 @@ class Lane:
     def _full(self) -> PublishUnavailable:
         return PublishUnavailable(f"{self._options.max_queue} events wait to be sent; nothing of this one was stored")
 
-    def _start(self, waiting: Waiting) -> None:
+    def _start(self, waiting: Request) -> None:
         self._open.append(waiting)
         if self._task is None:
             self._task = self._loop.create_task(self._run(), name=self._name)
@@ -134,16 +172,16 @@ class Lane:
         finally:
             self._task = None
 
-    def _collect(self) -> list[Waiting]:
+    def _collect(self) -> list[Request]:
         """Take what is queued, as much as goes into one pipeline."""
-        batch: list[Waiting] = []
+        batch: list[Request] = []
         while len(batch) < MAX_BATCH and not self._queue.empty():
             waiting = self._queue.get_nowait()
             if not waiting.settled:
                 batch.append(waiting)
         return batch
 
-    async def _deliver(self, batch: Sequence[Waiting]) -> None:
+    async def _deliver(self, batch: Sequence[Request]) -> None:
         try:
             for step in delivery(batch, self._options, self._loop.time):
                 if isinstance(step, float):

@@ -101,8 +101,9 @@ async def _converse(connection: Any, exchange: Exchange) -> bool:
                 wires = exchange.commands()
                 await connection.send_packed_command([b"".join(wires)])
                 demoted = False
+                reader = _reader(connection)
                 for _ in wires:
-                    demoted |= await _read_reply(connection, exchange)
+                    demoted |= await _read_reply(connection, reader, exchange)
                 if demoted:
                     await connection.disconnect(nowait=True)
                     return True
@@ -117,10 +118,10 @@ async def _converse(connection: Any, exchange: Exchange) -> bool:
     return False
 
 
-async def _read_reply(connection: Any, exchange: Exchange) -> bool:
+async def _read_reply(connection: Any, reader: Any, exchange: Exchange) -> bool:
     """Read one reply; tell whether the server said that it is a replica."""
-    reply = _parsed_reply(connection)
-    if reply is None:
+    reply = reader.gets(False) if reader is not None and reader.has_data() else NOT_ENOUGH_DATA
+    if reply is NOT_ENOUGH_DATA:
         try:
             # redis-py would close the connection on LOADING and NOAUTH, and with it the answers that follow.
             reply = await connection.read_response(disable_decoding=True, disconnect_on_error=False)
@@ -137,18 +138,14 @@ async def _read_reply(connection: Any, exchange: Exchange) -> bool:
     return is_demotion(reply)
 
 
-def _parsed_reply(connection: Any) -> Any:
+def _reader(connection: Any) -> Any:
     """
-    Return a reply that has come with an earlier one, if it is all there.
+    Return the parser of a connection, for replies that have come with an earlier one.
 
     The replies of a pipeline come together, and redis-py would spend more on waiting for each, which is there, than
     the rest of a publish costs. None without hiredis, and under RESP3, where something else may be among them.
     """
-    reader = getattr(connection._parser, "_reader", None)
-    if reader is None or not reader.has_data() or int(connection.protocol) != 2:
-        return None
-    reply = reader.gets(False)
-    return None if reply is NOT_ENOUGH_DATA else reply
+    return getattr(connection._parser, "_reader", None) if int(connection.protocol) == 2 else None
 
 
 def open_link(redis: str | Redis | RedisCluster, connect_timeout_s: float) -> tuple[Link, Redis | None]:

@@ -17,7 +17,7 @@ import orjson
 from publisher import keys
 from publisher.address import DEFAULT_TENANT, MAX_NAME_LENGTH, is_name, is_tenant
 from publisher.command import Command, CommandBuilder
-from publisher.cursor import Cursor
+from publisher.cursor import cursor_text
 from publisher.errors import PublishError, PublishIncomplete, PublishUnknown
 from publisher.event import KIND_CONTROL, MEMBERS, Event, make_event
 from publisher.script import LIST_GROUPS, LIST_MEMBERS
@@ -78,8 +78,7 @@ class _Change(Command):
             entry, epoch, changed = reply
             if not changed:
                 return "0"
-            ms, n = entry.split(b"-")
-            return f"{changed:d} {Cursor(int(ms), int(n), self.partition, epoch.decode())}"
+            return f"{changed:d} {cursor_text(entry, self.partition, epoch)}"
         except (TypeError, ValueError, AttributeError):
             raise ValueError(f"the script answered {reply!r:.100}") from None
 

@@ -12,7 +12,7 @@ _FOLDER = Path(__file__).with_name("scripts")
 _INCLUDE = re.compile(r"^-- include: (\w+\.lua)$", re.MULTILINE)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Script:
     """A script: its source for EVAL, its digest for EVALSHA."""
 

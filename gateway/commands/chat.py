@@ -100,12 +100,12 @@ def _typing(services: Services, connection: Connection, data: Any) -> Reply | as
 
 def _audience(
     services: Services, connection: Connection, identity: Identity, data: Mapping[str, Any]
-) -> tuple[list[str], dict[str, str]]:
+) -> tuple[str | list[str], dict[str, str]]:
     """Return whom a message goes to, and the field that says so to its receivers."""
     if "group_id" in data:
         group_id = arguments.joined_group(connection, data)
         _check_may_send(services, connection, group_id)
-        return [f"group:{group_id}"], {"group_id": group_id}
+        return f"group:{group_id}", {"group_id": group_id}
     user_id = arguments.name(data, "to")
     if not services.policy.allows(identity, Action.SEND_TO_USER, user_id):
         raise CommandError(403, f"the policy does not let you send to the user {user_id!r:.80}")

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
@@ -131,7 +131,7 @@ def _recall(services: Services, wanted: Wanted, message: Message) -> Reply | asy
         key=f"recall:{message.id}",
         kind=KIND_STATE,
     )
-    return stored(services, replace(event, recalls=(message.entry_id.decode(), message.epoch)), with_id=False)
+    return stored(services, event._replace(recalls=(message.entry_id.decode(), message.epoch)), with_id=False)
 
 
 # Where it is.

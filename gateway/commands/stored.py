@@ -24,26 +24,24 @@ def stored(services: Services, event: Event, *, with_id: bool = True) -> asyncio
     """
     reply: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
 
-    def done(published: asyncio.Future[str]) -> None:
+    def done(outcome: str | PublishError) -> None:
         if reply.done():
             return
-        if published.cancelled():
-            reply.set_exception(CommandError(503, "the gateway is going away", retry_after_ms=RETRY_AFTER_MS))
-        elif (error := published.exception()) is not None:
-            services.metrics.redis_errors[type(error).__name__] += 1
-            reply.set_exception(_refusal(error))
+        if isinstance(outcome, PublishError):
+            services.metrics.redis_errors[type(outcome).__name__] += 1
+            reply.set_exception(_refusal(outcome))
         else:
-            reply.set_result(ack(id=published.result()) if with_id else ack())
+            reply.set_result(ack(id=outcome) if with_id else ack())
 
     try:
-        services.publisher.submit(event).add_done_callback(done)
+        services.publisher.post(event, done)
     except PublishError as error:
         services.metrics.redis_errors[type(error).__name__] += 1
         raise _refusal(error) from None
     return reply
 
 
-def _refusal(error: BaseException) -> CommandError:
+def _refusal(error: PublishError) -> CommandError:
     """Return what a client is told of a failed publish. Nothing internal: the log has it."""
     if isinstance(error, PublishUnavailable):
         return CommandError(503, "messages cannot be stored now", retry_after_ms=error.retry_after_ms)

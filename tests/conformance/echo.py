@@ -37,12 +37,11 @@ class EchoConnection(Connection):
 
     __slots__ = ()
 
-    def receive(self, payload: bytes, _now: float) -> None:
-        """Send a text message back."""
-        self.write(self._framed(payload))
-
-    def refuse_binary(self, _now: float) -> None:
-        """Send a binary message back."""
+    def receive(self, payload: bytes | None, _now: float) -> None:
+        """Send a message back: a text one, or, where there is no payload, the binary one that was kept."""
+        if payload is not None:
+            self.write(self._framed(payload))
+            return
         assert isinstance(self.socket, EchoProtocol)
         frame = self._framed(self.socket.message)
         self.write(bytes((frame[0] + _TEXT_TO_BINARY,)) + frame[1:])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 
 import pytest
 from structlog.testing import capture_logs
@@ -17,7 +18,8 @@ class Sent:
 
     def __init__(self) -> None:
         self.outcomes: list[tuple[Outcome, str | None]] = []
-        self.replies = Replies(lambda outcome, message_id: self.outcomes.append((outcome, message_id)))
+        self.writes: list[int] = []
+        self.replies = Replies(self.send, self.count)
         self.settled = 0
 
     @property
@@ -26,8 +28,12 @@ class Sent:
 
     def promise(self, message_id: str) -> asyncio.Future[Reply]:
         future: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
-        self.replies.promise(future, message_id, self.count)
+        self.replies.promise(future, message_id)
         return future
+
+    def send(self, outcomes: Sequence[tuple[Outcome, str | None]]) -> None:
+        self.outcomes += outcomes
+        self.writes.append(len(outcomes))
 
     def count(self) -> None:
         self.settled += 1
@@ -79,6 +85,15 @@ async def test_what_is_settled_in_the_middle_waits_for_the_first_only() -> None:
     assert sent.message_ids == ["1", "2", "3"]
 
 
+async def test_what_becomes_known_together_is_sent_together() -> None:
+    sent = Sent()
+    futures = [sent.promise(name) for name in "1234"]
+    for future in futures[:3]:
+        future.set_result(ack())
+    await turn()
+    assert (sent.message_ids, sent.writes) == (["1", "2", "3"], [3])
+
+
 async def test_unanswered_commands_are_counted() -> None:
     sent = Sent()
     future = sent.promise("1")
@@ -103,14 +118,15 @@ async def test_then_is_called_once_per_promise_after_its_reply() -> None:
 async def test_reply_given_while_replies_are_sent_comes_last() -> None:
     outcomes: list[str | None] = []
 
-    def send(_outcome: Outcome, message_id: str | None) -> None:
-        outcomes.append(message_id)
-        if message_id == "1":
-            replies.give(ack(), "of the first")
+    def send(known: Sequence[tuple[Outcome, str | None]]) -> None:
+        for _, message_id in known:
+            outcomes.append(message_id)
+            if message_id == "1":
+                replies.give(ack(), "of the first")
 
-    replies = Replies(send)
+    replies = Replies(send, lambda: None)
     future: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
-    replies.promise(future, "1", lambda: None)
+    replies.promise(future, "1")
     replies.give(ack(), "2")
     future.set_result(ack())
     await turn()
