@@ -185,11 +185,12 @@ def delivery(requests: Sequence[Request], options: Options, now: Callable[[], fl
             if not unsettled:
                 return
             yield pause_s(attempt)
-        in_time = [request for request in unsettled if not request.settled and request.deadline > now()]
+        begun = now()
+        in_time = [request for request in unsettled if request.deadline > begun and not request.settled]
         if not in_time:
             break
-        latest = max(request.deadline for request in in_time)
-        yield Exchange(in_time, min(now() + options.attempt_timeout_s, latest))
+        latest = max([request.deadline for request in in_time])
+        yield Exchange(in_time, min(begun + options.attempt_timeout_s, latest))
     for request in unsettled:
         if not request.settled:
             request.give_up()

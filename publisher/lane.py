@@ -81,7 +81,8 @@ class Lane:
         self._options = options
         self._name = name
         self._loop = asyncio.get_running_loop()
-        self._queue: asyncio.Queue[Request] = asyncio.Queue(options.max_queue)
+        self._queue: deque[Request] = deque()
+        self._turns: deque[asyncio.Future[None]] = deque()  # of those who wait for room
         self._open: deque[Request] = deque()  # queued or sent, the oldest on the left
         self._task: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
@@ -107,10 +108,9 @@ class Lane:
         self._enqueue(Posted(command, self._loop.time() + self._options.timeout_s, self._loop, then))
 
     def _enqueue(self, request: Request) -> None:
-        try:
-            self._queue.put_nowait(request)
-        except asyncio.QueueFull:
-            raise self._full() from None
+        if self._is_full():
+            raise self._full()
+        self._queue.append(request)
         self._start(request)
 
     async def put(self, command: Command) -> asyncio.Future[str]:
@@ -120,16 +120,38 @@ class Lane:
         Raises:
             PublishUnavailable: There was none in time.
         """
-        if not self._queue.full():
+        if not self._is_full():
             return self.submit(command)
         waiting = self._wait_for(command)
         try:
             async with asyncio.timeout_at(waiting.deadline):
-                await self._queue.put(waiting)
+                while self._is_full():
+                    await self._turn()
         except TimeoutError:
             raise self._full() from None
-        self._start(waiting)
+        self._enqueue(waiting)
         return waiting.future
+
+    async def _turn(self) -> None:
+        """Wait for one's turn to look whether there is room."""
+        turn = self._loop.create_future()
+        self._turns.append(turn)
+        try:
+            await turn
+        except asyncio.CancelledError:
+            if not turn.cancelled():  # it was given, and is another's now
+                self._give_turns(1)
+            raise
+
+    def _give_turns(self, count: int) -> None:
+        while count and self._turns:
+            turn = self._turns.popleft()
+            if not turn.done():
+                turn.set_result(None)
+                count -= 1
+
+    def _is_full(self) -> bool:
+        return len(self._queue) >= self._options.max_queue
 
     async def close(self) -> None:
         """Send what is queued, then stop; what is not settled within `timeout_s` is given up."""
@@ -174,11 +196,12 @@ class Lane:
 
     def _collect(self) -> list[Request]:
         """Take what is queued, as much as goes into one pipeline."""
+        queue = self._queue
         batch: list[Request] = []
-        while len(batch) < MAX_BATCH and not self._queue.empty():
-            waiting = self._queue.get_nowait()
-            if not waiting.settled:
-                batch.append(waiting)
+        while queue and not batch:
+            taken = [queue.popleft() for _ in range(min(MAX_BATCH, len(queue)))]
+            batch = [request for request in taken if not request.settled]
+            self._give_turns(len(taken))
         return batch
 
     async def _deliver(self, batch: Sequence[Request]) -> None:
