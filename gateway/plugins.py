@@ -19,6 +19,7 @@ from gateway.errors import CommandError, ConfigError, GatewayError
 from gateway.handlers import Message, Refuse, Session, SessionClosed
 from gateway.plugin_loading import HIDDEN, Hook, Plugin
 from gateway.plugin_session import PluginSession, fitting
+from gateway.replies import Promise
 from gateway.services import CommandFunction, Services, Tasks
 from gateway.session import State
 from gateway.wire.v1 import ACK, Reply, ack
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 
 _log = structlog.get_logger()
 
-Outcome = Reply | asyncio.Future[Reply]
+Outcome = Reply | Promise
 
 _ABANDON_S: Final = 1.0
 _RETRY_AFTER_MS: Final = 1_000
@@ -131,7 +132,7 @@ class Plugins:
             session = connection.handled
             if session is None or not (watchers or session.busy):
                 return _carry_out(function, connection, message_id, data)
-            reply: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
+            reply = Promise()
             message = Message(name, data, message_id)
             session.enqueue(lambda: self._answer(connection, session, watchers, function, message, reply))
             return reply
@@ -145,7 +146,7 @@ class Plugins:
         watchers: tuple[Plugin, ...],
         function: CommandFunction | None,
         message: Message,
-        reply: asyncio.Future[Reply],
+        reply: Promise,
     ) -> None:
         try:
             outcome: Outcome | None = await self._ask(session, watchers, message)
@@ -154,9 +155,9 @@ class Plugins:
                     raise SessionClosed
                 outcome = _carry_out(function, connection, message.message_id, message.data)
         except SessionClosed:
-            reply.cancel()  # nobody is there to be answered
-        except Exception as error:  # the task's boundary: `Replies` logs what is not for the client
-            reply.set_exception(error)
+            reply.abandon()  # nobody is there to be answered
+        except Exception as error:  # the task's boundary
+            reply.fail(error)
         else:
             _settle(reply, outcome)
 
@@ -242,20 +243,9 @@ def _carry_out(function: CommandFunction | None, connection: Connection, message
     return ack() if function is None else function(connection, message_id, data)
 
 
-def _settle(reply: asyncio.Future[Reply], outcome: Outcome) -> None:
+def _settle(reply: Promise, outcome: Outcome) -> None:
     """Let `reply` become what `outcome` is or will be."""
     if isinstance(outcome, Reply):
-        reply.set_result(outcome)
-        return
-
-    def done(future: asyncio.Future[Reply]) -> None:
-        if reply.done():
-            return
-        if future.cancelled():
-            reply.cancel()
-        elif (error := future.exception()) is not None:
-            reply.set_exception(error)
-        else:
-            reply.set_result(future.result())
-
-    outcome.add_done_callback(done)
+        reply.keep(outcome)
+    else:
+        outcome.when_kept(reply.keep)

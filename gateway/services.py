@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from gateway.connection import Connection
     from gateway.members import Members
     from gateway.plugins import Plugins
+    from gateway.replies import Promise
     from gateway.store.online import Online
     from gateway.wire.v1 import Reply
 
@@ -36,7 +37,7 @@ _CANCEL_AGAIN_S = 0.05
 
 _log = structlog.get_logger()
 
-CommandFunction = Callable[["Connection", str | None, Any], "Reply | asyncio.Future[Reply]"]
+CommandFunction = Callable[["Connection", str | None, Any], "Reply | Promise"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -176,7 +176,8 @@ def make_event(
         history: Keep it in the history of the group it is for, which gateways then show.
         receipt: Let the gateways note what becomes of it, per address, for `Publisher.receipt`; for up to 1,000
             addresses.
-        traceparent: The trace it belongs to (W3C Trace Context); that of the current OpenTelemetry span where absent.
+        traceparent: The trace it belongs to (W3C Trace Context); that of the current OpenTelemetry span where absent;
+            none where empty.
         kind: One of the `KIND_` constants.
         max_event_bytes: Refuse an entry whose fields are larger together.
 
@@ -186,7 +187,7 @@ def make_event(
     _check_text("event", event, MAX_NAME_LENGTH)
     addresses = audience(to)
     excluded = audience(exclude) if exclude else ()
-    if not is_tenant(tenant):
+    if tenant != DEFAULT_TENANT and not is_tenant(tenant):
         raise PublishError(f"{tenant!r:.100} is not a tenant: use 1 to 64 letters, digits, '_', '.' or '-'")
     if key is not None:
         _check_text("key", key, MAX_KEY_LENGTH)
@@ -287,7 +288,7 @@ def _receipt_mark(receipt: bool, addresses: tuple[str, ...]) -> bytes:
 def _trace_of(traceparent: str | None) -> tuple[bytes, ...]:
     """Return the fields that say to which trace an event belongs; none where it belongs to none."""
     value: object = current_traceparent() if traceparent is None else traceparent
-    if value is None:
+    if value is None or value == "":
         return ()
     if not isinstance(value, str) or not is_traceparent(value.encode(errors="replace")):
         raise PublishError(

@@ -55,8 +55,7 @@ class Posted(Request):
         then: Callable[[str | PublishError], None],
     ) -> None:
         super().__init__(command, deadline)
-        self._loop = loop
-        self._then = then
+        self._loop, self._then = loop, then
 
     def settle(self, outcome: str | PublishError) -> None:
         """Tell the outcome. Whatever comes of that concerns no other request."""

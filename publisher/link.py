@@ -103,7 +103,13 @@ async def _converse(connection: Any, exchange: Exchange) -> bool:
                 demoted = False
                 reader = _reader(connection)
                 for _ in wires:
-                    demoted |= await _read_reply(connection, reader, exchange)
+                    reply = reader.gets(False) if reader is not None and reader.has_data() else NOT_ENOUGH_DATA
+                    if reply is NOT_ENOUGH_DATA:
+                        reply = await _next_reply(connection)
+                    if isinstance(reply, RedisError):
+                        demoted |= _fail(exchange, reply)
+                    else:
+                        exchange.answered(reply)
                 if demoted:
                     await connection.disconnect(nowait=True)
                     return True
@@ -118,24 +124,23 @@ async def _converse(connection: Any, exchange: Exchange) -> bool:
     return False
 
 
-async def _read_reply(connection: Any, reader: Any, exchange: Exchange) -> bool:
-    """Read one reply; tell whether the server said that it is a replica."""
-    reply = reader.gets(False) if reader is not None and reader.has_data() else NOT_ENOUGH_DATA
-    if reply is NOT_ENOUGH_DATA:
-        try:
-            # redis-py would close the connection on LOADING and NOAUTH, and with it the answers that follow.
-            reply = await connection.read_response(disable_decoding=True, disconnect_on_error=False)
-        except RedisError as error:
-            reply = error
-    if not isinstance(reply, RedisError):
-        exchange.answered(reply)
-        return False
-    if failure_of(reply) is Failure.LOST:
-        raise reply
-    exchange.failed(reply)
-    if has_closed(reply):
-        raise reply
-    return is_demotion(reply)
+async def _next_reply(connection: Any) -> Any:
+    """Wait for a reply; an error that Redis answers is returned as well."""
+    try:
+        # redis-py would close the connection on LOADING and NOAUTH, and with it the answers that follow.
+        return await connection.read_response(disable_decoding=True, disconnect_on_error=False)
+    except RedisError as error:
+        return error
+
+
+def _fail(exchange: Exchange, error: RedisError) -> bool:
+    """Take an error for a reply; tell whether the server said that it is a replica. Raises it where all are lost."""
+    if failure_of(error) is Failure.LOST:
+        raise error
+    exchange.failed(error)
+    if has_closed(error):
+        raise error
+    return is_demotion(error)
 
 
 def _reader(connection: Any) -> Any:

@@ -61,8 +61,10 @@ def count(data: Any, field: str, *, default: int, most: int) -> int:
 
 def joined_group(connection: Connection, data: Any) -> str:
     """Return the name of a group that the connection is in."""
-    group_id = name(data, "group_id")
-    check_joined(connection, group_id)
+    group_id = mapping(data).get("group_id")
+    if not (isinstance(group_id, str) and f"group:{group_id}" in connection.addresses):  # what is joined is a name
+        group_id = name(data, "group_id")
+        check_joined(connection, group_id)
     return group_id
 
 

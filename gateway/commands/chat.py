@@ -13,6 +13,7 @@ from gateway.errors import CommandError
 from gateway.identity import Identity
 from gateway.policy import Action
 from gateway.recalls import NEW_MESSAGE
+from gateway.replies import Promise
 from gateway.wire.v1 import Reply, ack
 from publisher import Event, PublishError, make_event
 from publisher.event import KIND_EPHEMERAL
@@ -32,18 +33,16 @@ _TYPING_LASTS_S = 5.0
 def commands(services: Services) -> Mapping[str, CommandFunction]:
     """Return this family's commands."""
 
-    def send_message(connection: Connection, message_id: str | None, data: Any) -> Reply | asyncio.Future[Reply]:
+    def send_message(connection: Connection, message_id: str | None, data: Any) -> Reply | Promise:
         return _send_message(services, connection, message_id, data)
 
-    def typing(connection: Connection, _message_id: str | None, data: Any) -> Reply | asyncio.Future[Reply]:
+    def typing(connection: Connection, _message_id: str | None, data: Any) -> Reply | Promise:
         return _typing(services, connection, data)
 
     return {"send_message": send_message, "typing": typing}
 
 
-def _send_message(
-    services: Services, connection: Connection, message_id: str | None, data: Any
-) -> asyncio.Future[Reply]:
+def _send_message(services: Services, connection: Connection, message_id: str | None, data: Any) -> Promise:
     identity = connection.identity
     assert identity is not None  # noqa: S101 - the session lets nobody else send
     if "content" not in arguments.mapping(data):
@@ -68,6 +67,7 @@ def _send_message(
             history="group_id" in target and chat.history.keeps(target["group_id"]),
             tenant=identity.tenant,
             message_id=message_id,
+            traceparent="",  # it comes from a client: there is no span here
             max_event_bytes=services.limits.max_event_bytes,
         )
     except PublishError as error:
@@ -76,7 +76,7 @@ def _send_message(
     return stored(services, event.under(_key(event)) if message_id is not None else event)
 
 
-def _typing(services: Services, connection: Connection, data: Any) -> Reply | asyncio.Future[Reply]:
+def _typing(services: Services, connection: Connection, data: Any) -> Reply | Promise:
     identity = connection.identity
     assert identity is not None  # noqa: S101 - the session lets nobody else type
     group_id = arguments.joined_group(connection, data)

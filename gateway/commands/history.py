@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +11,7 @@ from gateway.commands import arguments
 from gateway.commands.stored import RETRY_AFTER_MS
 from gateway.errors import CommandError
 from gateway.history import DEFAULT_LIMIT, MAX_LIMIT, Page
+from gateway.replies import Promise
 from gateway.store.connection import REDIS_ERRORS
 from gateway.wire.v1 import ACK, Reply
 
@@ -24,19 +24,19 @@ if TYPE_CHECKING:
 def commands(services: Services) -> Mapping[str, CommandFunction]:
     """Return this family's commands."""
 
-    def get_history(connection: Connection, _message_id: str | None, data: Any) -> Reply | asyncio.Future[Reply]:
+    def get_history(connection: Connection, _message_id: str | None, data: Any) -> Reply | Promise:
         return _get_history(services, connection, data)
 
     return {"get_history": get_history}
 
 
-def _get_history(services: Services, connection: Connection, data: Any) -> Reply | asyncio.Future[Reply]:
+def _get_history(services: Services, connection: Connection, data: Any) -> Reply | Promise:
     group_id = arguments.joined_group(connection, data)
     limit = arguments.count(data, "limit", default=DEFAULT_LIMIT, most=MAX_LIMIT)
     before = _before(services, group_id, data)
     if not services.chat.history.keeps(group_id):
         return _answer(Page())
-    return services.tasks.start("history", _read(services, connection, group_id, before, limit))
+    return Promise.of(services.tasks.start("history", _read(services, connection, group_id, before, limit)))
 
 
 def _before(services: Services, group_id: str, data: Any) -> EntryId | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Coroutine, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
@@ -10,6 +9,7 @@ from gateway.commands import arguments
 from gateway.errors import CommandError, PresenceUnsettled
 from gateway.identity import Identity
 from gateway.policy import Action
+from gateway.replies import Promise
 from gateway.store.connection import REDIS_ERRORS
 from gateway.store.online import Online, page
 from gateway.wire.v1 import Reply, ack
@@ -27,16 +27,16 @@ _RETRY_AFTER_MS: Final = 1_000
 def commands(services: Services) -> Mapping[str, CommandFunction]:
     """Return this family's commands."""
 
-    def get_online_status(connection: Connection, _message_id: str | None, data: Any) -> asyncio.Future[Reply]:
+    def get_online_status(connection: Connection, _message_id: str | None, data: Any) -> Promise:
         return _get_online_status(services, connection, data)
 
-    def get_presence(connection: Connection, _message_id: str | None, data: Any) -> asyncio.Future[Reply]:
+    def get_presence(connection: Connection, _message_id: str | None, data: Any) -> Promise:
         return _get_presence(services, connection, data)
 
     return {"get_online_status": get_online_status, "get_presence": get_presence}
 
 
-def _get_online_status(services: Services, connection: Connection, data: Any) -> asyncio.Future[Reply]:
+def _get_online_status(services: Services, connection: Connection, data: Any) -> Promise:
     identity = _identity(connection)
     if ("user_id" in arguments.mapping(data)) == ("user_ids" in data):
         raise CommandError(400, "name either user_id or user_ids")
@@ -56,7 +56,7 @@ async def _status(online: Online, identity: Identity, users: list[str], *, one: 
     return ack(online=found[users[0]] if one else found)
 
 
-def _get_presence(services: Services, connection: Connection, data: Any) -> asyncio.Future[Reply]:
+def _get_presence(services: Services, connection: Connection, data: Any) -> Promise:
     identity = _identity(connection)
     group_id = arguments.name(data, "group_id")
     after = arguments.name(data, "after") if "after" in data else None
@@ -98,8 +98,8 @@ def _limit(data: Mapping[str, Any]) -> int:
     return limit
 
 
-def _asked(services: Services, question: Coroutine[Any, Any, Reply]) -> asyncio.Future[Reply]:
-    return services.tasks.start("presence", _answer(question))
+def _asked(services: Services, question: Coroutine[Any, Any, Reply]) -> Promise:
+    return Promise.of(services.tasks.start("presence", _answer(question)))
 
 
 async def _answer(question: Coroutine[Any, Any, Reply]) -> Reply:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any, Final
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 from gateway.commands import arguments
 from gateway.errors import CommandError
 from gateway.identity import Identity
+from gateway.replies import Promise
 from gateway.store.connection import REDIS_ERRORS
 from gateway.store.inbox import MAX_ID_LENGTH, Inbox
 from gateway.wire.v1 import Reply, ack
@@ -31,13 +31,13 @@ _FORMS: Final = ("notification_ids", "all")
 def commands(services: Services) -> Mapping[str, CommandFunction]:
     """Return this family's commands."""
 
-    def mark_read(connection: Connection, _message_id: str | None, data: Any) -> asyncio.Future[Reply]:
+    def mark_read(connection: Connection, _message_id: str | None, data: Any) -> Promise:
         return _mark_read(services, connection, data)
 
     return {"mark_read": mark_read}
 
 
-def _mark_read(services: Services, connection: Connection, data: Any) -> asyncio.Future[Reply]:
+def _mark_read(services: Services, connection: Connection, data: Any) -> Promise:
     identity = connection.identity
     assert identity is not None  # noqa: S101 - the session lets nobody else ask
     named = arguments.mapping(data).keys()
@@ -46,13 +46,13 @@ def _mark_read(services: Services, connection: Connection, data: Any) -> asyncio
         raise CommandError(400, "give either notification_ids, or all: true, or group_id and message_id")
     if forms == ["group"]:
         event = _message_read(connection, identity, data)
-        return services.tasks.start("mark_read", _published(services, event))
+        return Promise.of(services.tasks.start("mark_read", _published(services, event)))
     ids = None if forms == ["all"] else _ids(data["notification_ids"])
     if ids is None and data["all"] is not True:
         raise CommandError(400, "all: use true, or give notification_ids")
     if services.inbox is None:
         raise CommandError(404, "notifications are not kept here")
-    return services.tasks.start("mark_read", _marked(services.inbox, identity, ids))
+    return Promise.of(services.tasks.start("mark_read", _marked(services.inbox, identity, ids)))
 
 
 def _ids(value: Any) -> list[str]:

@@ -19,6 +19,7 @@ from gateway.commands.stored import RETRY_AFTER_MS, stored
 from gateway.entry import Entry, EntryId, join_id, split_id
 from gateway.errors import CommandError
 from gateway.recalls import MESSAGE_RECALLED, author_of, is_message
+from gateway.replies import Promise
 from gateway.store.connection import REDIS_ERRORS
 from gateway.wire.v1 import Reply, ack
 from publisher import make_event
@@ -73,13 +74,13 @@ class Wanted:
 def commands(services: Services) -> Mapping[str, CommandFunction]:
     """Return this family's commands."""
 
-    def recall_message(connection: Connection, _message_id: str | None, data: Any) -> Reply | asyncio.Future[Reply]:
+    def recall_message(connection: Connection, _message_id: str | None, data: Any) -> Reply | Promise:
         return _recall_message(services, connection, data)
 
     return {"recall_message": recall_message}
 
 
-def _recall_message(services: Services, connection: Connection, data: Any) -> Reply | asyncio.Future[Reply]:
+def _recall_message(services: Services, connection: Connection, data: Any) -> Reply | Promise:
     identity = connection.identity
     assert identity is not None  # noqa: S101 - the session lets nobody else ask
     group_id = arguments.joined_group(connection, data)
@@ -90,7 +91,7 @@ def _recall_message(services: Services, connection: Connection, data: Any) -> Re
     message = _own(wanted, _in_memory(services, wanted))
     if message is not None:
         return _recall(services, wanted, message)
-    return services.tasks.start("recall", _recall_older(services, wanted))
+    return Promise.of(services.tasks.start("recall", _recall_older(services, wanted)))
 
 
 async def _recall_older(services: Services, wanted: Wanted) -> Reply:
@@ -104,7 +105,7 @@ async def _recall_older(services: Services, wanted: Wanted) -> Reply:
     if message is None:
         raise CommandError(403, "this message is not yours")
     reply = _recall(services, wanted, message)
-    return reply if isinstance(reply, Reply) else await reply
+    return reply if isinstance(reply, Reply) else await reply.wait()
 
 
 def _own(wanted: Wanted, messages: Iterable[Message]) -> Message | None:
@@ -112,7 +113,7 @@ def _own(wanted: Wanted, messages: Iterable[Message]) -> Message | None:
     return next((message for message in messages if message.author == wanted.user_id), None)
 
 
-def _recall(services: Services, wanted: Wanted, message: Message) -> Reply | asyncio.Future[Reply]:
+def _recall(services: Services, wanted: Wanted, message: Message) -> Reply | Promise:
     """Take back what the user wrote; once, however often it is asked for."""
     if message.id in services.chat.recalls:
         return ack()

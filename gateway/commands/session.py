@@ -11,6 +11,7 @@ from gateway.close_codes import CloseCode
 from gateway.commands import arguments
 from gateway.errors import AuthError, CommandError, KeyUnknown
 from gateway.identity import Identity
+from gateway.replies import Promise
 from gateway.session import State
 from gateway.user_limit import has_room
 from gateway.wire.v1 import AUTH_SUCCESS, ECHO, ERROR, PONG, Reply, ack
@@ -27,7 +28,7 @@ _RETRY_AFTER_MS: Final = 5_000
 def commands(services: Services) -> Mapping[str, CommandFunction]:
     """Return this family's commands."""
 
-    def auth(connection: Connection, _message_id: str | None, data: Any) -> Reply | asyncio.Future[Reply]:
+    def auth(connection: Connection, _message_id: str | None, data: Any) -> Reply | Promise:
         return _auth(services, connection, data)
 
     def get_client_info(connection: Connection, _message_id: str | None, _data: Any) -> Reply:
@@ -46,7 +47,7 @@ def _echo(_connection: Connection, _message_id: str | None, data: Any) -> Reply:
     return Reply(ECHO, data)
 
 
-def _auth(services: Services, connection: Connection, data: Any) -> Reply | asyncio.Future[Reply]:
+def _auth(services: Services, connection: Connection, data: Any) -> Reply | Promise:
     token = arguments.mapping(data).get("token")
     if not isinstance(token, str):
         raise CommandError(400, "token: use the JWT, a string")
@@ -54,7 +55,7 @@ def _auth(services: Services, connection: Connection, data: Any) -> Reply | asyn
     try:
         return _authenticated(services, connection, services.authenticator.verify(token, time.time()), cursor)
     except KeyUnknown:
-        return services.tasks.start("auth", _auth_after_refresh(services, connection, token, cursor))
+        return Promise.of(services.tasks.start("auth", _auth_after_refresh(services, connection, token, cursor)))
     except AuthError as error:
         return connection.auth_failed(error)
 

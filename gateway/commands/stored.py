@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING
 
 from gateway.errors import CommandError
-from gateway.wire.v1 import Reply, ack
+from gateway.replies import Promise
+from gateway.wire.v1 import ack
 from publisher import Event, PublishError, PublishUnavailable, PublishUnknown
 
 if TYPE_CHECKING:
@@ -15,23 +15,21 @@ if TYPE_CHECKING:
 RETRY_AFTER_MS = 1_000
 
 
-def stored(services: Services, event: Event, *, with_id: bool = True) -> asyncio.Future[Reply]:
+def stored(services: Services, event: Event, *, with_id: bool = True) -> Promise:
     """
-    Publish; return a future of the ack, which waits until Redis has the event.
+    Publish; return the promise of an ack, which waits until Redis has the event.
 
     Args:
         with_id: The ack says the event's id.
     """
-    reply: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
+    reply = Promise()
 
     def done(outcome: str | PublishError) -> None:
-        if reply.done():
-            return
         if isinstance(outcome, PublishError):
             services.metrics.redis_errors[type(outcome).__name__] += 1
-            reply.set_exception(_refusal(outcome))
+            reply.keep(_refusal(outcome))
         else:
-            reply.set_result(ack(id=outcome) if with_id else ack())
+            reply.keep(ack(id=outcome) if with_id else ack())
 
     try:
         services.publisher.post(event, done)

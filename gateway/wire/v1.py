@@ -109,8 +109,10 @@ def _is_message_id(value: object) -> bool:
 def server_frame(kind: str, data: Any, *, message_id: str | None, now_ms: int) -> bytes:
     """Return the finished frame of a reply or of a message of the server's own."""
     envelope = {"type": kind, "message_id": message_id, "timestamp": now_ms, "data": data}
-    # A fragment is JSON text that is known to be good; inside the envelope it may be nested deeper than is taken in.
-    return text_frame(orjson.dumps(envelope) if isinstance(data, orjson.Fragment) else json_text.dumps(envelope))
+    # What an `ack` says is our own, and a fragment is JSON text that is known to be good: neither has to be checked,
+    # and a fragment may be nested deeper, inside the envelope, than is taken in.
+    known = kind == ACK or isinstance(data, orjson.Fragment)
+    return text_frame(orjson.dumps(envelope) if known else json_text.dumps(envelope))
 
 
 def error_frame(error: CommandError, *, message_id: str | None, now_ms: int) -> bytes:
@@ -132,19 +134,19 @@ def event_text(entry: Entry, epoch: str, name: bytes | None = None) -> bytes:
     Raises:
         PoisonEntry: It cannot be sent.
     """
-    data = entry.data
+    data, options = entry.data, entry.options
     cursor = b"%b.%d.%b" % (entry.id, entry.partition, epoch.encode())
     try:
         parsed = orjson.loads(data)
-        if entry.options is not None and entry.options.kind == KIND_NOTIFY:
+        if options is not None and options.kind == KIND_NOTIFY:
             data = _with_id(parsed, data, cursor)
         message_id = orjson.dumps(entry.message_id.decode())
         name = name or orjson.dumps(entry.event.decode())
     except ValueError as error:  # UnicodeDecodeError and JSONDecodeError are ValueErrors
         raise PoisonEntry(entry.id, f"its payload cannot be sent: {error}"[:200]) from None
     trace = b""
-    if entry.options is not None and entry.options.trace is not None:
-        trace = b',"traceparent":"%b"' % entry.options.trace
+    if options is not None and options.trace is not None:
+        trace = b',"traceparent":"%b"' % options.trace
     return b'{"type":%b,"message_id":%b,"timestamp":%b,"id":"%b"%b,"data":%b}' % (
         name,
         message_id,
@@ -187,19 +189,16 @@ class TextWire:
         return [entry.frame if entry.frame is not None else make(entry) for entry in entries]
 
     def _frame(self, entry: Entry) -> bytes:
+        name = self._names.get(entry.event)
         try:
-            entry.frame = text_frame(self._payload(entry))
+            entry.frame = text_frame(event_text(entry, self._epoch(entry.partition), name))
         except PoisonEntry as poison:
             entry.frame = b""
             self._on_poison(poison)
+        else:
+            if name is None:
+                self._remember(entry.event)
         return entry.frame
-
-    def _payload(self, entry: Entry) -> bytes:
-        name = self._names.get(entry.event)
-        text = event_text(entry, self._epoch(entry.partition), name)
-        if name is None:
-            self._remember(entry.event)
-        return text
 
     def _remember(self, event: bytes) -> None:
         if len(self._names) >= _MAX_CACHED_NAMES:

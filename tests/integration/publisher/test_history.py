@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import replace
 
 import pytest
 
@@ -93,9 +92,9 @@ async def test_a_recall_takes_one_entry_out_and_is_announced_once(server, url, e
     async with Publisher(url) as tide:
         ids = [Cursor.parse(await tide.publish("e", n, to="group:g", history=True)) for n in range(3)]
         recall = make_event("recalled", None, to="group:g", key="r")
-        recall = replace(recall, recalls=(f"{ids[1].ms}-{ids[1].n}", ids[1].epoch))
+        recall = recall._replace(recalls=(f"{ids[1].ms}-{ids[1].n}", ids[1].epoch))
         assert len({await tide.submit(recall) for _ in range(2)}) == 1
-        other_log = replace(recall, key="r2", recalls=(f"{ids[2].ms}-{ids[2].n}", "other"))
+        other_log = recall._replace(key="r2", recalls=(f"{ids[2].ms}-{ids[2].n}", "other"))
         await tide.submit(other_log)
     assert [fields["d"] for _, fields in kept(server)] == ["0", "2"]
     assert [fields["e"] for _, fields in entries()] == ["e"] * 3 + ["recalled"] * 2
@@ -103,7 +102,7 @@ async def test_a_recall_takes_one_entry_out_and_is_announced_once(server, url, e
 
 async def test_a_recall_where_nothing_is_kept_is_announced_and_makes_no_history(server, url, entries):
     async with Publisher(url) as tide:
-        await tide.submit(replace(make_event("recalled", None, to="group:g"), recalls=("1-1", "e")))
+        await tide.submit(make_event("recalled", None, to="group:g")._replace(recalls=("1-1", "e")))
     assert (len(entries()), kept(server)) == (1, [])
 
 
