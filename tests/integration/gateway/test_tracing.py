@@ -71,12 +71,13 @@ async def test_the_current_span_is_the_trace(gateway: RunningGateway, tide: Publ
         with tracer.start_as_current_span("ship") as span:
             await tide.publish("order.shipped", 1, to="user:1")
             await tide.notify("1", title="Shipped")
+            await tide.publish("untraced", 3, to="user:1", traceparent="")
         await tide.publish("later", 2, to="user:1")
         await client.until(lambda: len(client.of_type("later")) == 1 and len(client.of_type("notification")) == 1)
     context = span.get_span_context()
     expected = f"00-{context.trace_id:032x}-{context.span_id:016x}-{context.trace_flags:02x}"
     traced = {push.type: push.traceparent for push in client.pushes if push.type != "unread_count"}
-    assert traced == {"order.shipped": expected, "notification": expected, "later": None}
+    assert traced == {"order.shipped": expected, "notification": expected, "untraced": None, "later": None}
 
 
 async def test_a_request_to_the_http_api_carries_its_own(gateway: RunningGateway) -> None:
@@ -91,7 +92,7 @@ async def test_a_request_to_the_http_api_carries_its_own(gateway: RunningGateway
         assert [push.traceparent for push in client.pushes] == [TRACEPARENT, None]
 
 
-@pytest.mark.parametrize("bad", ["", "x", TRACEPARENT.upper(), f"00-{'0' * 32}-{PARENT}-01", TRACEPARENT + "\n", 7])
+@pytest.mark.parametrize("bad", ["x", TRACEPARENT.upper(), f"00-{'0' * 32}-{PARENT}-01", TRACEPARENT + "\n", 7])
 async def test_a_bad_traceparent_is_refused(tide: Publisher, bad: Any) -> None:
     with pytest.raises(PublishError, match="traceparent"):
         await tide.publish("e", 1, to="all", traceparent=bad)
