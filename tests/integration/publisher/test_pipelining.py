@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from publisher import Publisher, PublishError, PublishUnavailable, make_event
+from publisher import Publisher, PublishError, PublishUnavailable, PublishUnknown, make_event
 from tests.support.redis_server import RedisServer
 from tests.support.tcp_proxy import TcpProxy
 from tests.support.waiting import wait_until
@@ -72,6 +72,60 @@ async def test_a_full_queue_refuses_what_is_submitted(url):
             tide.submit(EVENT)
         assert len(await asyncio.gather(*futures)) == 10
         assert await tide.submit(EVENT)
+
+
+async def test_a_posted_event_tells_its_id(url, entries):
+    told = []
+    async with Publisher(url) as tide:
+        tasks = len(asyncio.all_tasks())
+        for _ in range(100):
+            tide.post(EVENT, told.append)
+        assert len(asyncio.all_tasks()) <= tasks + 1
+        await wait_until(lambda: len(told) == 100)
+    assert told == [f"{entry_id}.0.{told[0].rpartition('.')[2]}" for entry_id, _ in entries()]
+
+
+async def test_a_posted_event_tells_its_error():
+    told = []
+    with RedisServer() as own:
+        async with Publisher(own.url, timeout_s=0.3, retries=0) as tide:
+            await tide.publish("e", 1, to="all")
+            own.pause()
+            tide.post(EVENT, told.append)
+            await wait_until(lambda: told)
+    assert [type(outcome) for outcome in told] == [PublishUnknown]
+
+
+async def test_who_fails_when_told_disturbs_no_other_event(url, entries):
+    failures, told = [], []
+    asyncio.get_running_loop().set_exception_handler(lambda _loop, context: failures.append(context["exception"]))
+    async with Publisher(url) as tide:
+        for _ in range(3):
+            tide.post(EVENT, lambda outcome: told.append(outcome) or 1 / 0)
+        await wait_until(lambda: len(told) == 3)
+    assert len(entries()) == 3
+    assert [type(failure) for failure in failures] == [ZeroDivisionError] * 3
+
+
+async def test_a_full_queue_refuses_what_is_posted(url):
+    told = []
+    async with Publisher(url, max_queue=10) as tide:
+        for _ in range(10):
+            tide.post(EVENT, told.append)
+        with pytest.raises(PublishUnavailable, match="wait to be sent"):
+            tide.post(EVENT, told.append)
+        await wait_until(lambda: len(told) == 10)
+
+
+async def test_who_leaves_while_waiting_for_room_gives_the_turn_on(url, entries):
+    async with Publisher(url, max_queue=10) as tide:
+        waiting = [asyncio.ensure_future(tide.publish("e", n, to="all")) for n in range(100)]
+        await asyncio.sleep(0)
+        for task in waiting[10::2]:
+            task.cancel()
+        done = await asyncio.gather(*waiting, return_exceptions=True)
+    assert [isinstance(outcome, str) for outcome in done] == [n < 10 or n % 2 == 1 for n in range(100)]
+    assert len(entries()) == 55
 
 
 async def test_publish_waits_for_room_in_the_queue(url, entries):
