@@ -98,7 +98,11 @@ async def test_a_restart_of_redis_makes_nobody_join_or_leave(server: RedisServer
         connected(other, "bob", claims=OPS) as bob,
     ):
         await wait_until(lambda: heard(alice, "bob") == ["join"])
-        assert await in_group(alice) == ["alice", "bob"]
+
+        async def are_told() -> bool:
+            return await in_group(alice) == ["alice", "bob"]
+
+        await wait_until(are_told)
         await settled(tide, alice, bob)
         before = heard(bob, "alice")  # it depends on which of the two instances told first
         if empty:
