@@ -164,6 +164,10 @@ class Log:
             item.seq = seq
         return item
 
+    def _position(self, seq: int) -> EntryId:
+        """Return the id of an entry in memory, which need not be unpacked for that."""
+        return position_of(self._entries[seq - self._offset])
+
     # What the consumer does.
 
     def extend(self, entries: Sequence[Item], now_ms: int) -> None:
@@ -213,7 +217,7 @@ class Log:
                 first += 1
         # By the log's own clock where it lags behind ours, so that a warm start keeps what the stream had kept.
         horizon = min(position_of(self._entries[-1])[0], now_ms) - self._retention_ms
-        while first < self.head and position_of(self._entries[first - self._offset])[0] < horizon:
+        while first < self.head and self._position(first)[0] < horizon:
             first += 1
         if first > self.base:
             self._release(first)
@@ -228,7 +232,7 @@ class Log:
         for partition in self.partitions:
             count = bisect_left(partition.chain, first)
             if count:
-                partition.floor = self.entry(partition.chain[count - 1]).position
+                partition.floor = self._position(partition.chain[count - 1])
                 partition.release(count)
         for number in range(self.base // _SEGMENT, first // _SEGMENT):
             self._segments.pop(number, None)
@@ -386,7 +390,7 @@ class Log:
         positions = []
         for partition in self.partitions:
             at = bisect_right(partition.chain, seq)
-            positions.append(self.entry(partition.chain[at - 1]).position if at else partition.floor)
+            positions.append(self._position(partition.chain[at - 1]) if at else partition.floor)
         return positions
 
     def sequence_of(self, partition: int, entry_id: EntryId) -> int | None:
@@ -396,7 +400,7 @@ class Log:
             return 0
         if entry_id > state.last:
             return None
-        at = bisect_right(state.chain, entry_id, key=lambda seq: self.entry(seq).position)
+        at = bisect_right(state.chain, entry_id, key=self._position)
         return state.chain[at - 1] if at else 0
 
     def locate(self, text: str) -> Found | Older | Ahead | Unknown:
@@ -436,7 +440,7 @@ class Log:
         }
         firsts = []  # per partition, the index in its chain of the first entry not yet seen
         for at, state in zip(positions, self.partitions, strict=True):
-            firsts.append(bisect_right(state.chain, at, key=lambda seq: self.entry(seq).position))
+            firsts.append(bisect_right(state.chain, at, key=self._position))
         unseen = [
             state.chain[first] for first, state in zip(firsts, self.partitions, strict=True) if first < len(state.chain)
         ]
@@ -454,7 +458,7 @@ class Log:
     def find(self, entry_id: bytes, partition: int) -> Entry | None:
         """Return the entry with this stream id, if it is in memory."""
         chain = self.partitions[partition].chain
-        at = bisect_left(chain, split_id(entry_id), key=lambda seq: self.entry(seq).position)
+        at = bisect_left(chain, split_id(entry_id), key=self._position)
         if at < len(chain) and self.entry(chain[at]).id == entry_id:
             return self.entry(chain[at])
         return None

@@ -23,9 +23,11 @@ if TYPE_CHECKING:
 Mark = tuple[str, str, str]
 """(tenant, group, user): the user is in the group; with an empty group, which no group's name is: is online."""
 
+AT_A_TIME: Final = 2_000
+"""Changes to be told: making them takes a millisecond or two, and then others have their turn."""
+
 _AT_ONCE: Final = float("-inf")
 _MAX_CACHED: Final = 10_000
-_MOST: Final = 2_000  # changes at a time: a millisecond or two, and then others have their turn
 
 
 class Change(NamedTuple):
@@ -125,7 +127,7 @@ class Tracker:
 
     # Telling.
 
-    def take(self, now: float, most: int = _MOST) -> list[Change]:
+    def take(self, now: float, most: int = AT_A_TIME) -> list[Change]:
         """Return what is to be told now, up to `most`. `settle` or `put_back` each of it, before the next `take`."""
         if self._left:
             due_at = max(now + self._grace_s, self._no_leave_before)

@@ -21,7 +21,7 @@ from typing import Final
 
 import structlog
 
-from gateway.presence import Change, Tracker
+from gateway.presence import AT_A_TIME, Change, Tracker
 from gateway.store.connection import REDIS_ERRORS
 from gateway.store.presence import SETTLING, Beat, PresenceStore
 from publisher.failure import describe
@@ -123,8 +123,12 @@ class PresenceService:
     # Telling.
 
     async def _flush(self) -> None:
-        while changes := self._tracker.take(time.monotonic()):
-            if not await self._tell(changes):
+        """Tell what has changed until now. What changes meanwhile is told next time: in a storm a lot, and at once."""
+        more = True
+        while more:
+            changes = self._tracker.take(time.monotonic())
+            more = len(changes) == AT_A_TIME
+            if changes and not await self._tell(changes):
                 self._beat_at = 0.0  # somebody else speaks for us: see at once why
                 return
 
