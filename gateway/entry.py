@@ -145,7 +145,7 @@ class Entry:
         return self.options is not None and any(address in addresses for address in self.options.exclude)
 
 
-Packed = tuple[int, bytes, bytes, bytes, bytes, bytes, bytes]
+Packed = tuple[int, bytes, str, bytes, bytes, bytes, bytes]
 """
 An entry for one address that nobody here had when it came: checked, but not decoded. Its partition, id, tenant,
 audience, event, message id and data. A bare tuple, because that is most of what a large installation reads: it is made
@@ -158,12 +158,12 @@ Item = Entry | Packed
 def unpack(packed: Packed) -> Entry:
     """Decode the rest."""
     partition, entry_id, tenant, to, event, message_id, data = packed
-    return Entry(entry_id, partition, tenant.decode(), (_one_address(to),), event, message_id, data, None)
+    return Entry(entry_id, partition, tenant, (_one_address(to),), event, message_id, data, None)
 
 
 def audience_of(item: Item) -> tuple[str, tuple[str, ...]]:
     """Return tenant and addresses."""
-    return (item[2].decode(), (_one_address(item[3]),)) if isinstance(item, tuple) else (item.tenant, item.to)
+    return (item[2], (_one_address(item[3]),)) if isinstance(item, tuple) else (item.tenant, item.to)
 
 
 def partition_of(item: Item) -> int:
@@ -243,7 +243,8 @@ class EntryDecoder:
         for entry_id, fields in raw:
             if fields[:_PLAIN_LENGTH:2] == _PLAIN:
                 _, version, _, tenant, _, to, _, event, _, message_id, _, data, *more = fields
-                if tenant in tenants and version == fields_of.VERSION:
+                name = tenants.get(tenant)
+                if name is not None and version == fields_of.VERSION:
                     options = self._more_options(entry_id, more) if more else None
                     addresses = audiences.get(to)
                     if addresses is None:
@@ -251,14 +252,12 @@ class EntryDecoder:
                             options is None
                             and wanted is not None
                             and _ONE_ADDRESS(to) is not None
-                            and _one_address(to) not in wanted.get(tenants[tenant], ())
+                            and _one_address(to) not in wanted.get(name, ())
                         ):
-                            items.append((partition, entry_id, tenant, to, event, message_id, data))
+                            items.append((partition, entry_id, name, to, event, message_id, data))
                             continue
                         addresses = self._audience(entry_id, to)
-                    items.append(
-                        Entry(entry_id, partition, tenants[tenant], addresses, event, message_id, data, options)
-                    )
+                    items.append(Entry(entry_id, partition, name, addresses, event, message_id, data, options))
                     continue
             items.append(decode(entry_id, fields))
         return items
