@@ -30,12 +30,6 @@ _ONE_ADDRESS = re.compile(
     rf'\["(?:{ALL}|(?:{"|".join(KINDS)}):[ !#-\[\]-~]{{1,{MAX_NAME_LENGTH}}})"\]'.encode()
 ).fullmatch
 
-
-def _one_address(raw: bytes) -> str:
-    """Return the address in what `_ONE_ADDRESS` matches."""
-    return raw[2:-2].decode("ascii")
-
-
 _NEVER_REPLAYED = {fields_of.KIND_CONTROL, fields_of.KIND_EPHEMERAL}
 
 _MAX_CACHED = 8_192
@@ -148,8 +142,8 @@ class Entry:
 Packed = tuple[int, bytes, str, bytes, bytes, bytes, bytes]
 """
 An entry for one address that nobody here had when it came: checked, but not decoded. Its partition, id, tenant,
-audience, event, message id and data. A bare tuple, because that is most of what a large installation reads: it is made
-in a third of the time of an `Entry`, and the garbage collector looks at it once.
+audience, event, message id and data. A bare tuple, because this is most of what an instance of many reads: it is made
+faster than an `Entry`, takes less, and the garbage collector looks at it once.
 """
 
 Item = Entry | Packed
@@ -336,6 +330,11 @@ class EntryDecoder:
             trace=trace if trace is not None and is_traceparent(trace) else None,
         )
         return None if options == _NO_OPTIONS else options
+
+
+def _one_address(raw: bytes) -> str:
+    """Return the address in what `_ONE_ADDRESS` matches."""
+    return raw[2:-2].decode("ascii")
 
 
 def _named(fields: Sequence[bytes]) -> dict[bytes, bytes]:
