@@ -60,7 +60,7 @@ def accept(core: ServerProtocol, request: Request) -> Response:
     if agreed is None:
         return core.accept(request)
     key, extensions, subprotocol = agreed
-    headers = Headers()  # filled one by one, which takes half as long as by its constructor
+    headers = Headers()  # filled one by one, which is faster than by its constructor
     headers["Upgrade"] = "websocket"
     headers["Connection"] = "Upgrade"
     headers["Sec-WebSocket-Accept"] = key

@@ -134,7 +134,7 @@ class Event(NamedTuple):
         return self.fields[11]
 
     def under(self, key: str) -> Event:
-        """Return the same event under an idempotency key; `_replace` would take three times as long."""
+        """Return the same event under an idempotency key; faster than `_replace`, for a client's every message."""
         return Event(
             *(self.fields, self.first_address, self.tenant, self.message_id),
             *(key, self.history, self.recalls, self.repeatable),

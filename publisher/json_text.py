@@ -18,7 +18,7 @@ import orjson
 
 MAX_DEPTH = 64
 
-# What stands before a number, digits, and the rest: found by a table and a search, a fifth of what a pattern takes.
+# What stands before a number, digits, and the rest: a table and a search are faster than a pattern.
 _SHAPES = bytes(0x30 if 0x30 <= code <= 0x39 else 0x3A if code in b":,[- \t\r\n" else 0x78 for code in range(256))
 _LONG_INTEGER = b":" + b"0" * 19
 # Possessive, so that a long string costs neither backtracking points nor memory.

@@ -36,6 +36,21 @@ def test_integers_beyond_64_bits_keep_every_digit(number):
     assert json_text.loads(json_text.dumps({"n": [number]})) == {"n": [number]}
 
 
+@pytest.mark.parametrize("number", ["12345678901234567890123", "-9223372036854775809", "18446744073709551616"])
+@pytest.mark.parametrize(
+    "form",
+    ["{}", " {} ", "[{}]", "[1,{}]", "[1,\t{}\n]", '{{"a":{}}}', '{{"a" : \r\n{}}}', '["1",{}]', '{{"1:{}":{}}}'],
+)
+def test_a_long_integer_is_exact_wherever_it_stands(form, number):
+    text = form.format(number, number)
+    assert json_text.loads(text.encode()) == json.loads(text)
+
+
+@pytest.mark.parametrize("text", ['"12345678901234567890"', "0.12345678901234567890", "1234567890123456789012.5"])
+def test_long_digits_that_are_no_integer_are_what_they_were(text):
+    assert json_text.loads(text.encode()) == json.loads(text)
+
+
 @pytest.mark.parametrize("opening", ["[", '{"a":'])
 def test_the_depth_limit_is_the_same_for_reading_and_writing(opening):
     closing = "]" if opening == "[" else "}"
