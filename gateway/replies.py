@@ -89,7 +89,7 @@ class Replies:
     ) -> None:
         self._send = send
         self._settled = settled
-        # Seldom long, and an empty list takes a tenth of an empty deque.
+        # Seldom long, and an empty list takes less than an empty deque.
         self._pending: list[tuple[Promise | Outcome, str | None]] = []
         self._due = False
 

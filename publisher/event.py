@@ -205,10 +205,8 @@ def make_event(
         fields += (F_KIND, kind)
     if expires_in is not None:
         fields += (F_EXPIRES, _expiry(expires_in))
-    if priority == "low":
-        fields += (F_PRIORITY, PRIORITY_LOW)
-    elif priority != "normal":
-        raise PublishError(f"priority {priority!r:.40} is not known: use 'normal' or 'low'")
+    if priority != "normal":
+        fields += (F_PRIORITY, _priority_mark(priority))
     if collapse is not None:
         _check_text("collapse", collapse, MAX_KEY_LENGTH)
         fields += (F_COLLAPSE, collapse.encode())
@@ -217,12 +215,7 @@ def make_event(
     if receipt:
         fields += (F_RECEIPT, _receipt_mark(receipt, addresses))
     fields += _trace_of(traceparent)
-    size = sum(map(len, fields))
-    if size > max_event_bytes:
-        raise PublishError(
-            f"the event {event!r} has {size} bytes, over the limit of {max_event_bytes}: "
-            "publish a reference to the data instead"
-        )
+    _check_size(event, fields, max_event_bytes)
     return Event(
         tuple(fields), addresses[0], tenant, message_id, key, history=history, repeatable=kind == KIND_EPHEMERAL
     )
@@ -259,6 +252,20 @@ def _expiry(expires_in: float) -> bytes:
     if isinstance(expires_in, bool) or not isinstance(expires_in, int | float) or not 0 < expires_in < 1e10:
         raise PublishError(f"expires_in is {expires_in!r:.40}: use a positive number of seconds")
     return b"%d" % int((time.time() + expires_in) * 1000)
+
+
+def _priority_mark(priority: object) -> bytes:
+    if priority != "low":
+        raise PublishError(f"priority {priority!r:.40} is not known: use 'normal' or 'low'")
+    return PRIORITY_LOW
+
+
+def _check_size(event: str, fields: Iterable[bytes], most: int) -> None:
+    size = sum(map(len, fields))
+    if size > most:
+        raise PublishError(
+            f"the event {event!r} has {size} bytes, over the limit of {most}: publish a reference to the data instead"
+        )
 
 
 def _check_history(
