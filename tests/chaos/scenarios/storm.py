@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
-import re
 import time
 from collections import Counter
-from collections.abc import Awaitable
 from typing import Final
 
 from tests.chaos.crowd import Crowd
@@ -14,13 +11,13 @@ from tests.chaos.lab import Contention, Lab, Scenario, gateways, processor_s, pu
 from tests.chaos.ledger import Ledger
 from tests.chaos.producer import Producer
 from tests.chaos.report import Outcome
+from tests.support.monitor import Call, monitored
 from tests.support.redis_server import RedisServer
 from tests.support.waiting import wait_until
 
 _CLIENTS = 10_000
 _MISSED = 20
 _WITHIN_S = 8.0
-_MONITORED = re.compile(rb'\+?[\d.]+ \[\d+ (?P<source>lua|[^\]]+)\] "(?P<command>[^"]+)"')
 _READS: Final = (
     *("get", "mget", "exists", "strlen", "scan", "xrange", "xrevrange", "xread", "xlen", "xpending"),
     *("hget", "hmget", "hgetall", "hlen", "hkeys", "hexists", "smembers", "scard", "sismember", "smismember"),
@@ -51,15 +48,17 @@ async def storm(lab: Lab, outcome: Outcome) -> None:
             spent = [processor_s(gateway.pid) for gateway in them]
             async with Contention() as contention:
                 began = time.monotonic()
-                calls = await _calls_of(server, _come_back(crowd))
+                async with monitored(server) as seen:
+                    await _come_back(crowd)
                 took = time.monotonic() - began
             spent = [processor_s(gateway.pid) - before for gateway, before in zip(them, spent, strict=True)]
             outcome.count(clients=_CLIENTS, missed_each=_MISSED)
+            calls = _names(seen, in_script=False)
             reads = _reads(calls)
             outcome.count(
                 redis_reads=reads or 0,
                 script_calls=calls["evalsha"] + calls["eval"],
-                reads_within_scripts=sum(_reads_in_scripts(calls).values()),
+                reads_within_scripts=sum(_reads(_names(seen, in_script=True)).values()),
             )
             outcome.count_publishes(ledger)
             outcome.count(refused=sum(crowd.refusals.values()))
@@ -81,37 +80,12 @@ async def _come_back(crowd: Crowd) -> None:
     await crowd.settled()
 
 
-async def _calls_of(server: RedisServer, meanwhile: Awaitable[None]) -> Counter[str]:
-    """Return which commands the server was sent meanwhile; what scripts do there has the prefix `lua `."""
-    reader, writer = await asyncio.open_connection("127.0.0.1", server.port, limit=1 << 26)
-    lines: list[bytes] = []
-    task = asyncio.create_task(_gather(reader, lines), name="monitor")
-    try:
-        writer.write(b"MONITOR\r\n")
-        await wait_until(lambda: lines)
-        await meanwhile
-        await asyncio.sleep(0.2)
-    finally:
-        writer.close()
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
-    found = (_MONITORED.match(line) for line in b"".join(lines).split(b"\r\n"))
-    return Counter(
-        ("lua " if one["source"] == b"lua" else "") + one["command"].decode().lower() for one in found if one
-    )
+def _names(calls: list[Call], *, in_script: bool) -> Counter[str]:
+    return Counter(call.command for call in calls if call.in_script is in_script)
 
 
-async def _gather(reader: asyncio.StreamReader, lines: list[bytes]) -> None:
-    while data := await reader.read(1 << 20):
-        lines.append(data)
-
-
-def _reads_in_scripts(calls: Counter[str]) -> dict[str, int]:
-    return {name: calls[f"lua {name}"] for name in _READS if calls[f"lua {name}"]}
-
-
-def _reads(calls: Counter[str]) -> dict[str, int]:
-    return {name: calls[name] for name in _READS if calls[name]}
+def _reads(names: Counter[str]) -> dict[str, int]:
+    return {name: names[name] for name in _READS if names[name]}
 
 
 SCENARIOS = (Scenario("storm", "10,000 clients dropped at once, back at once", storm),)
