@@ -50,7 +50,8 @@ from publisher.failure import describe
 _log = structlog.get_logger()
 
 _START_WITHIN_S = 4.0  # how long Redis may refuse to be read before a start is given up
-_GC_THRESHOLDS = (50_000, 20, 100)  # entries of the log are not garbage: look for cycles less often
+# Entries of the log are not garbage: look for cycles less often, but while the young ones are still in the cache.
+_GC_THRESHOLDS = (5_000, 200, 100)
 
 
 class Application:

@@ -16,12 +16,13 @@ from typing import TYPE_CHECKING
 import structlog
 from redis.asyncio import Redis
 
-from gateway.entry import Entry, EntryDecoder, EntryId, footprint_of, split_id
+from gateway.decoder import EntryDecoder
+from gateway.entry import Entry, EntryId, RawEntry, footprint_of, split_id
 from gateway.errors import PoisonEntry
 from gateway.log import Ahead, Found, Log, newest_of_each_key
 from gateway.services import Tasks
 from gateway.store.connection import REDIS_ERRORS
-from gateway.store.stream import RawEntry, entries_after
+from gateway.store.stream import entries_after
 
 if TYPE_CHECKING:
     from gateway.connection import Connection

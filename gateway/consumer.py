@@ -27,14 +27,15 @@ import structlog
 from redis.exceptions import ResponseError
 
 from gateway.continuity import Continuity, StreamState
-from gateway.entry import Entry, EntryDecoder, EntryId, Item, split_id
+from gateway.decoder import EntryDecoder
+from gateway.entry import Entry, EntryId, Item, RawEntry, split_id
 from gateway.errors import PoisonEntry
 from gateway.fanout import Fanout
 from gateway.histogram import FAN_OUT_BOUNDS, Histogram
 from gateway.log import Log
 from gateway.metrics import Metrics
 from gateway.store.connection import REDIS_ERRORS
-from gateway.store.stream import GroupMissing, RawEntry, StreamReader
+from gateway.store.stream import GroupMissing, StreamReader
 
 _log = structlog.get_logger()
 

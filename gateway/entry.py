@@ -1,38 +1,27 @@
 """
 An entry of the log as the gateway holds it: routing fields decoded, payload as the bytes that came.
 
-Responsible for reading what `publisher.event` writes. Knows nothing of Redis connections, sockets or frames; the
-two frame slots are filled by `wire`.
+Knows nothing of Redis connections, sockets or frames: `decoder` makes entries, and the two frame slots are filled by
+`wire`.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Container, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from operator import itemgetter
+from typing import Any, Final
 
-import orjson
-
-from gateway.errors import PoisonEntry
 from publisher import event as fields_of
-from publisher.address import ALL, KINDS, MAX_NAME_LENGTH, is_address, is_tenant
-from publisher.trace import is_traceparent
 
 EntryId = tuple[int, int]
 """The two halves of a Redis stream entry id; ordered as Redis orders them."""
 
-# The names of an entry without options, in the order the publisher writes them.
-_PLAIN = list(fields_of.REQUIRED)
-_PLAIN_LENGTH = 2 * len(_PLAIN)
-
-# The JSON of a list with one address, in ASCII and without escapes.
-_ONE_ADDRESS = re.compile(
-    rf'\["(?:{ALL}|(?:{"|".join(KINDS)}):[ !#-\[\]-~]{{1,{MAX_NAME_LENGTH}}})"\]'.encode()
-).fullmatch
+RawEntry = tuple[bytes, list[bytes]]
+"""An entry as Redis sends it: its id, and its fields and values alternating."""
 
 _NEVER_REPLAYED = {fields_of.KIND_CONTROL, fields_of.KIND_EPHEMERAL}
 
-_MAX_CACHED = 8_192
 # Measured: the objects of an entry; and, per address, its string, its chain and its slots.
 _OVERHEAD = 330
 _OVERHEAD_PER_ADDRESS = 170
@@ -146,18 +135,25 @@ audience, event, message id and data. A bare tuple, because this is most of what
 faster than an `Entry`, takes less, and the garbage collector looks at it once.
 """
 
+_DATA: Final[Any] = itemgetter(6)
+
 Item = Entry | Packed
 
 
 def unpack(packed: Packed) -> Entry:
     """Decode the rest."""
     partition, entry_id, tenant, to, event, message_id, data = packed
-    return Entry(entry_id, partition, tenant, (_one_address(to),), event, message_id, data, None)
+    return Entry(entry_id, partition, tenant, (one_address(to),), event, message_id, data, None)
+
+
+def one_address(raw: bytes) -> str:
+    """Return the address in a packed entry's audience."""
+    return raw[2:-2].decode("ascii")
 
 
 def audience_of(item: Item) -> tuple[str, tuple[str, ...]]:
     """Return tenant and addresses."""
-    return (item[2], (_one_address(item[3]),)) if isinstance(item, tuple) else (item.tenant, item.to)
+    return (item[2], (one_address(item[3]),)) if isinstance(item, tuple) else (item.tenant, item.to)
 
 
 def partition_of(item: Item) -> int:
@@ -170,8 +166,15 @@ def position_of(item: Item) -> EntryId:
     return split_id(item[1] if isinstance(item, tuple) else item.id)
 
 
-def footprint_of(items: Iterable[Item]) -> int:
+def are_packed(items: Sequence[Item]) -> bool:
+    """Tell whether all items are packed, and so wanted by nobody, without a look at each one."""
+    return set(map(type, items)) == {tuple}
+
+
+def footprint_of(items: Sequence[Item]) -> int:
     """Return how many bytes of memory items take, roughly, their frames included."""
+    if are_packed(items):
+        return footprint(len(items), len(items), sum(map(len, map(_DATA, items))))
     entries = addresses = data_bytes = 0
     for item in items:
         entries += 1
@@ -198,148 +201,3 @@ def split_id(entry_id: bytes) -> EntryId:
 def join_id(position: EntryId) -> bytes:
     """Return a position as Redis writes it."""
     return b"%d-%d" % position
-
-
-class EntryDecoder:
-    """
-    Decodes the entries of one partition.
-
-    The audience and the tenant of an event are usually ones that were seen before, so their decoded forms are
-    cached: the strings are then shared by the whole log as well.
-    """
-
-    def __init__(self, partition: int) -> None:
-        self._partition = partition
-        self._audiences: dict[bytes, tuple[str, ...]] = {}
-        self._tenants: dict[bytes, str] = {}
-        self._said: dict[tuple[bytes, ...], Options | None] = {}  # the last options, by the fields that say them
-
-    def decode_all(
-        self, raw: Iterable[tuple[bytes, list[bytes]]], wanted: Mapping[str, Container[str]] | None = None
-    ) -> list[Item]:
-        """
-        Decode what one read brought, (id, fields) each.
-
-        The hot path: an entry without options, whose audience and tenant are known, costs no call but its own making.
-
-        Args:
-            wanted: Tenant → addresses that somebody here has. What is for one other address is left packed, if it has
-                no options. None: nothing is.
-
-        Raises:
-            PoisonEntry: One of them cannot be delivered; see `decode`.
-        """
-        decode = self.decode
-        audiences = self._audiences
-        tenants = self._tenants
-        partition = self._partition
-        items: list[Item] = []
-        for entry_id, fields in raw:
-            if fields[:_PLAIN_LENGTH:2] == _PLAIN:
-                _, version, _, tenant, _, to, _, event, _, message_id, _, data, *more = fields
-                name = tenants.get(tenant)
-                if name is not None and version == fields_of.VERSION:
-                    options = self._more_options(entry_id, more) if more else None
-                    addresses = audiences.get(to)
-                    if addresses is None:
-                        if (
-                            options is None
-                            and wanted is not None
-                            and _ONE_ADDRESS(to) is not None
-                            and _one_address(to) not in wanted.get(name, ())
-                        ):
-                            items.append((partition, entry_id, name, to, event, message_id, data))
-                            continue
-                        addresses = self._audience(entry_id, to)
-                    items.append(Entry(entry_id, partition, name, addresses, event, message_id, data, options))
-                    continue
-            items.append(decode(entry_id, fields))
-        return items
-
-    def decode(self, entry_id: bytes, fields: Sequence[bytes]) -> Entry:
-        """
-        Decode one entry: `fields` are names and values, alternating, in any order. Of two of a name the first holds.
-
-        Raises:
-            PoisonEntry: It is not an event that this version can deliver.
-        """
-        named = _named(fields)
-        try:
-            version, tenant, to, event, message_id, data = [named[name] for name in _PLAIN]
-        except KeyError as error:
-            raise PoisonEntry(entry_id, f"field {error.args[0].decode()!r} is missing") from None
-        if version != fields_of.VERSION:
-            raise PoisonEntry(entry_id, "its version is not 1")
-        options = self._options(entry_id, named)
-        tenant_name = self._tenants.get(tenant) or self._tenant(entry_id, tenant)
-        addresses = self._audiences.get(to) or self._audience(entry_id, to)
-        return Entry(entry_id, self._partition, tenant_name, addresses, event, message_id, data, options)
-
-    def _tenant(self, entry_id: bytes, raw: bytes) -> str:
-        name = raw.decode("ascii", "replace")
-        if not is_tenant(name):
-            raise PoisonEntry(entry_id, "its tenant is not a tenant's name")
-        if len(self._tenants) >= _MAX_CACHED:
-            self._tenants.clear()
-        self._tenants[raw] = name
-        return name
-
-    def _audience(self, entry_id: bytes, raw: bytes) -> tuple[str, ...]:
-        if len(self._audiences) >= _MAX_CACHED:
-            self._audiences.clear()
-        if _ONE_ADDRESS(raw) is not None:  # most events are for one user, and most users are new to the cache
-            audience = self._audiences[raw] = (_one_address(raw),)
-            return audience
-        try:
-            addresses = orjson.loads(raw)
-        except orjson.JSONDecodeError:
-            raise PoisonEntry(entry_id, "its audience is not JSON") from None
-        if not isinstance(addresses, list) or not all(map(is_address, addresses)):
-            raise PoisonEntry(entry_id, "its audience is not a list of addresses")
-        audience = tuple(dict.fromkeys(addresses))
-        if len(audience) <= 100:  # a long list will hardly come twice
-            self._audiences[raw] = audience
-        return audience
-
-    def _more_options(self, entry_id: bytes, more: list[bytes]) -> Options | None:
-        """Return what stands behind the plain fields. Cached: what a client sends excludes that client, every time."""
-        said = tuple(more)
-        if said in self._said:
-            return self._said[said]
-        options = self._options(entry_id, _named(more))
-        if options is None or (options.expires_at is None and options.trace is None):
-            if len(self._said) >= _MAX_CACHED:
-                self._said.clear()
-            self._said[said] = options
-        return options
-
-    def _options(self, entry_id: bytes, named: Mapping[bytes, bytes]) -> Options | None:
-        exclude = named.get(fields_of.F_EXCLUDE)
-        expires = named.get(fields_of.F_EXPIRES)
-        trace = named.get(fields_of.F_TRACE)
-        kind = named.get(fields_of.F_KIND, fields_of.KIND_EVENT)
-        if expires is not None and not (expires.isdigit() and len(expires) < 17):
-            raise PoisonEntry(entry_id, "its expiry is not a number of ms")
-        options = Options(
-            exclude=self._audience(entry_id, exclude) if exclude is not None else (),
-            kind=kind,
-            expires_at=int(expires) if expires is not None else None,
-            low=named.get(fields_of.F_PRIORITY) == fields_of.PRIORITY_LOW,
-            collapse=named.get(fields_of.F_COLLAPSE),
-            receipt=fields_of.F_RECEIPT in named,
-            trace=trace if trace is not None and is_traceparent(trace) else None,
-        )
-        return None if options == _NO_OPTIONS else options
-
-
-def _one_address(raw: bytes) -> str:
-    """Return the address in what `_ONE_ADDRESS` matches."""
-    return raw[2:-2].decode("ascii")
-
-
-def _named(fields: Sequence[bytes]) -> dict[bytes, bytes]:
-    """Return values by name, of two of a name the first."""
-    return dict(reversed(list(zip(fields[::2], fields[1::2], strict=False))))
-
-
-_NO_OPTIONS = Options(exclude=(), kind=fields_of.KIND_EVENT, expires_at=None, low=False, collapse=None)

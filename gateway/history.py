@@ -18,10 +18,10 @@ from typing import Final
 
 from redis.asyncio import Redis
 
-from gateway.entry import Entry, EntryDecoder, EntryId
+from gateway.decoder import EntryDecoder
+from gateway.entry import Entry, EntryId, RawEntry
 from gateway.errors import PoisonEntry
 from gateway.store.history import Sighting, look_for, newest_before
-from gateway.store.stream import RawEntry
 from gateway.wire.v1 import event_text
 from publisher.cursor import Cursor
 from publisher.event import F_EPOCH, F_ID

@@ -25,6 +25,7 @@ from gateway.entry import (
     Entry,
     EntryId,
     Item,
+    are_packed,
     audience_of,
     footprint,
     footprint_of,
@@ -174,10 +175,20 @@ class Log:
         """Append entries of one partition, in ascending order of id, and let go of what is too old or too much."""
         if not entries:
             return
-        seq = self.head
         partition = self.partitions[partition_of(entries[0])]
-        for entry in entries:
-            seq += 1
+        if not are_packed(entries):
+            self._number(entries, partition.epoch)
+        last = self.head + len(entries)
+        partition.append(self.head + 1, last)
+        partition.last = position_of(entries[-1])
+        self._entries.extend(entries)
+        self.head = last
+        self._bytes += footprint_of(entries)
+        self._evict(now_ms)
+
+    def _number(self, entries: Sequence[Item], epoch: str) -> None:
+        """Give those that are decoded their place, and note what their options ask for."""
+        for seq, entry in enumerate(entries, self.head + 1):
             if isinstance(entry, tuple):
                 continue
             entry.seq = seq
@@ -185,13 +196,7 @@ class Log:
                 if entry.options.kept:
                     self._optional.add(seq)
                 if entry.options.receipt:
-                    self.outcomes.receipts.begin(entry, partition.epoch)
-        partition.append(self.head + 1, seq)
-        partition.last = position_of(entries[-1])
-        self._entries.extend(entries)
-        self.head = seq
-        self._bytes += footprint_of(entries)
-        self._evict(now_ms)
+                    self.outcomes.receipts.begin(entry, epoch)
 
     def reset(self, partition: int, epoch: str, floor: EntryId) -> None:
         """

@@ -32,6 +32,7 @@ LAYERS = {
     "gateway.addresses": 1,
     "gateway.admission": 1,
     "gateway.continuity": 1,
+    "gateway.decoder": 1,
     "gateway.fanout": 1,
     "gateway.histogram": 1,
     "gateway.hub": 1,

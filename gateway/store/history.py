@@ -8,9 +8,8 @@ from typing import Any
 
 from redis.asyncio import Redis
 
-from gateway.entry import EntryId, join_id, split_id
+from gateway.entry import EntryId, RawEntry, join_id, split_id
 from gateway.store import keys
-from gateway.store.stream import RawEntry
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ import orjson
 from redis.asyncio import Redis
 from redis.exceptions import NoScriptError
 
-from gateway.entry import EntryDecoder
+from gateway.decoder import EntryDecoder
 from gateway.errors import PoisonEntry
 from gateway.store import keys
 from gateway.store.connection import run_script, script

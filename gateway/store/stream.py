@@ -15,14 +15,11 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import NoScriptError, ResponseError
 
 from gateway.continuity import StreamState
-from gateway.entry import EntryId, join_id, split_id
+from gateway.entry import EntryId, RawEntry, join_id, split_id
 from gateway.store import keys
 from gateway.store.channel import Channel
 from gateway.store.connection import script
 from publisher.cursor import new_epoch
-
-RawEntry = tuple[bytes, list[bytes]]
-"""An entry as Redis sends it: its id, and its fields and values alternating."""
 
 _LOOK: Final = script("look")
 _NEW_EPOCH: Final = script("new_epoch")

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from websockets.datastructures import Headers
 
 from gateway import handshake
-from gateway.entry import Entry, EntryDecoder
+from gateway.decoder import EntryDecoder
+from gateway.entry import Entry
 from gateway.errors import CommandError, PoisonEntry
 from gateway.wire.v1 import Command, TextWire, decode_command
 from publisher import event as fields_of

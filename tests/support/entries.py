@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Mapping
+from collections.abc import Container, Mapping, Sequence
 from typing import Any
 
-from gateway.entry import Entry, EntryDecoder, Item
+from gateway.decoder import EntryDecoder
+from gateway.entry import Entry, Item, RawEntry
 from publisher import make_event
 from publisher.event import F_EXPIRES
 
 EPOCH = "e1"
-
-Raw = tuple[bytes, list[bytes]]
-"""An entry as Redis sends it."""
 
 
 class Source:
@@ -26,11 +24,11 @@ class Source:
         """Return an entry; see `raw`."""
         return self.entry_of(self.raw(*args, **options))
 
-    def entry_of(self, raw: Raw) -> Entry:
+    def entry_of(self, raw: RawEntry) -> Entry:
         """Decode one."""
         return self._decoder.decode(*raw)
 
-    def read(self, raw: Iterable[Raw], wanted: Mapping[str, Container[str]] | None) -> list[Item]:
+    def read(self, raw: Sequence[RawEntry], wanted: Mapping[str, Container[str]] | None) -> list[Item]:
         """Decode as the consumer does."""
         return self._decoder.decode_all(raw, wanted)
 
@@ -44,7 +42,7 @@ class Source:
         text: bytes | None = None,
         expires_at: int | None = None,
         **options: Any,
-    ) -> Raw:
+    ) -> RawEntry:
         """
         Return an entry with the id `<ms>-<n>`, by default the next ms.
 

@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gateway.decoder import EntryDecoder
 from gateway.entry import (
     Entry,
-    EntryDecoder,
     Options,
     audience_of,
     footprint_of,
@@ -129,7 +129,7 @@ def test_long_audiences_are_not_kept() -> None:
 
 
 def test_the_cache_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gateway.entry._MAX_CACHED", 4)
+    monkeypatch.setattr("gateway.decoder._MAX_CACHED", 4)
     decoder = EntryDecoder(0)
     for number in range(50):
         decoder.decode(b"1-0", flat({**FIELDS, b"to": b'["user:%d"]' % number, b"t": b"t%d" % number}))
@@ -187,6 +187,93 @@ def test_poison_is_not_left_packed(to: bytes) -> None:
     decoder.decode(b"1-0", flat(FIELDS))
     with pytest.raises(PoisonEntry):
         decoder.decode_all([(b"5-0", flat({**FIELDS, b"to": to}))], {})
+
+
+USERS = [f"user:{number}" for number in range(6)]
+ODD_CHANGES = [
+    *({b"t": b"unseen"}, {b"p": b"low"}, {b"k": b"control"}, {b"x": b"[]"}),
+    *({b"to": b'["user:1","user:2"]'}, {b"to": b'["user:\\u0031"]'}),
+]
+
+
+def reads(changes: list[dict[bytes, bytes]]) -> st.SearchStrategy[list[tuple[bytes, list[bytes]]]]:
+    return st.lists(
+        st.builds(
+            lambda user, changes, n: (b"5-%d" % n, flat({**FIELDS, b"to": b'["%s"]' % user.encode(), **changes})),
+            st.sampled_from(USERS),
+            st.sampled_from(changes),
+            st.integers(0, 9),
+        ),
+        min_size=1,
+        max_size=40,
+    )
+
+
+@given(
+    raw=reads([{}, {b"t": b"other"}, {b"to": b'["all"]'}]) | reads([{}] * 9 + ODD_CHANGES),
+    wanted=st.dictionaries(st.sampled_from(["acme", "other"]), st.sets(st.sampled_from(USERS[:3]))),
+)
+def test_a_long_read_is_decoded_as_its_entries_are(
+    raw: list[tuple[bytes, list[bytes]]], wanted: dict[str, set[str]]
+) -> None:
+    at_once, one_by_one = EntryDecoder(0), EntryDecoder(0)
+    for tenant in (b"acme", b"other"):
+        for decoder in (at_once, one_by_one):
+            decoder.decode(b"1-0", flat({**FIELDS, b"t": tenant}))
+    items = at_once.decode_all(raw, wanted)
+    singly = [item for one in raw for item in one_by_one.decode_all([one], wanted)]
+    for item, single in zip(items, singly, strict=True):
+        unpacked, other = (unpack(x) if isinstance(x, tuple) else x for x in (item, single))
+        assert (unpacked.id, *parts(unpacked)) == (other.id, *parts(other))
+        # What was decoded before is known, and not packed: only what somebody wants has to be decoded.
+        if not isinstance(single, tuple) and single.to[0] in wanted.get(single.tenant, ()):
+            assert not isinstance(item, tuple)
+
+
+def long_read(**changes: bytes) -> list[tuple[bytes, list[bytes]]]:
+    """Return a read of twenty entries, of which one, in the middle, is changed."""
+    raw = [(b"5-%d" % n, flat({**FIELDS, b"to": b'["user:%d"]' % n})) for n in range(20)]
+    raw[10] = (b"5-10", flat({**FIELDS, b"to": b'["user:10"]', **{name.encode(): it for name, it in changes.items()}}))
+    return raw
+
+
+def test_of_a_long_read_only_what_somebody_wants_is_decoded() -> None:
+    decoder = EntryDecoder(0)
+    decoder.decode(b"1-0", flat(FIELDS))
+    items = decoder.decode_all([*long_read(), *long_read()], {"acme": {"user:7"}, "other": {"user:8"}})
+    seven, again = (item for item in items if not isinstance(item, tuple))
+    assert (seven.id, seven.to, again.id) == (b"5-7", ("user:7",), b"5-7")
+    assert seven.to is again.to  # shared, by which the fan-out knows a run
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"v": b"2"},
+        {"t": b"No Tenant"},
+        {"to": b'["user:"]'},
+        {"to": b"[]]"},
+        {"to": b""},
+        {"to": b'["user:1"]\n["user:2"]['},
+        {"to": b'["planet:1"]'},
+        {"to": '["user:\x01é"]'.encode()},
+        {"exp": b"soon"},
+    ],
+)
+def test_poison_in_a_long_read_is_found(changes: dict[str, bytes]) -> None:
+    decoder = EntryDecoder(0)
+    decoder.decode(b"1-0", flat(FIELDS))
+    with pytest.raises(PoisonEntry):
+        decoder.decode_all(long_read(**changes), {})
+
+
+def test_a_field_of_another_name_in_a_long_read_is_found() -> None:
+    decoder = EntryDecoder(0)
+    decoder.decode(b"1-0", flat(FIELDS))
+    raw = long_read()
+    raw[10][1][10] = b"dd"
+    with pytest.raises(PoisonEntry, match="missing"):
+        decoder.decode_all(raw, {})
 
 
 # Poison

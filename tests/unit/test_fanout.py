@@ -11,7 +11,8 @@ import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from gateway.entry import Entry, EntryDecoder
+from gateway.decoder import EntryDecoder
+from gateway.entry import Entry, RawEntry
 from gateway.errors import PoisonEntry
 from gateway.fanout import Fanout
 from gateway.filters import compiled
@@ -19,7 +20,7 @@ from gateway.hub import Hub
 from gateway.log import Log
 from gateway.subscriber import MAX_WRITE_BYTES, Hold, Subscriber, Wire
 from gateway.wire.v1 import DeflateWire, TextWire
-from tests.support.entries import EPOCH, Raw, Source
+from tests.support.entries import EPOCH, Source
 from tests.support.transport import Receiver, frames_in, inflated
 
 TENANTS = ["default", "acme"]
@@ -326,7 +327,7 @@ class Delivery(RuleBasedStateMachine):
 
     # The model.
 
-    def raw(self, spec: dict[str, Any], k: int) -> Raw:
+    def raw(self, spec: dict[str, Any], k: int) -> RawEntry:
         expires_in = spec.get("expires_in")
         return self.source.raw(
             data=self.fields(spec, k),

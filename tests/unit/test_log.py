@@ -8,7 +8,8 @@ import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from gateway.entry import Entry, EntryDecoder, Item, footprint_of
+from gateway.decoder import EntryDecoder
+from gateway.entry import Entry, Item, footprint_of
 from gateway.log import Ahead, Found, Log, Older, Unknown, newest_of_each_key
 from tests.support.entries import EPOCH, Source
 

@@ -13,7 +13,8 @@ from structlog.testing import capture_logs
 
 from gateway.clients import Census
 from gateway.connection import Connection
-from gateway.entry import Entry, EntryDecoder
+from gateway.decoder import EntryDecoder
+from gateway.entry import Entry
 from gateway.errors import PoisonEntry
 from gateway.explain import Explainer
 from gateway.fanout import Fanout

@@ -7,7 +7,8 @@ from typing import Any
 import orjson
 import pytest
 
-from gateway.entry import Entry, EntryDecoder
+from gateway.decoder import EntryDecoder
+from gateway.entry import Entry
 from gateway.log import Log
 from gateway.recalls import MESSAGE_RECALLED, NEW_MESSAGE, Recalls, author_of
 from gateway.wire.v1 import TextWire

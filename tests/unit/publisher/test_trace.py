@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from gateway.entry import EntryDecoder
+from gateway.decoder import EntryDecoder
 from gateway.wire.v1 import event_text
 from publisher import make_event
 from publisher.event import F_TRACE
