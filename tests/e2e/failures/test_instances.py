@@ -71,13 +71,14 @@ async def test_a_killed_instance_starts_again_at_once_under_its_id(server: Redis
 async def test_the_id_of_an_instance_of_another_host_is_free_when_its_lease_ends(server: RedisServer) -> None:
     with server.client() as client:
         client.hset(keys.instance("moved"), mapping={"token": "x", "pid": "1", "host": "elsewhere/12345678"})
-        client.pexpire(keys.instance("moved"), 1_500)
+        client.expire(keys.instance("moved"), 60)
     gateway = GatewayProcess(server.url, instance__id="moved")
     try:
         gateway.launch()
         assert await gateway.wait() == 1
         assert "is in use by process 1 on elsewhere" in gateway.log
         with server.client() as client:
+            client.pexpire(keys.instance("moved"), 1)
             await wait_until(lambda: not client.exists(keys.instance("moved")))
         await gateway.start()
     finally:

@@ -113,10 +113,13 @@ async def test_the_log_is_read_on_while_writes_are_refused(server: RedisServer, 
             await compared(gateway)
             ticker.check(alice)
             assert resyncs(alice) == []
-    problems = [line["error"] for line in lines if line["event"] == "log_unreachable"]
-    assert problems[-1:] == ([refusal.reason] if refusal.reason else [])
-    assert len(problems) <= 2, problems  # a role's change may cut the connection first
-    assert [line["event"] for line in lines].count("log_reached") == (1 if refusal.reason else 0)
+    told = [line for line in lines if line["event"] in {"log_unreachable", "log_reached"}]
+    problems = [line["error"] for line in told if line["event"] == "log_unreachable"]
+    # A role's change may cut the connection first, and a busy machine may keep an answer waiting for a second.
+    assert set(problems) - {refusal.reason} <= {"ConnectionError", "TimeoutError"}
+    assert problems.count(refusal.reason) == bool(refusal.reason)
+    assert len(problems) <= 3, problems
+    assert [line["event"] for line in told[-1:]] == (["log_reached"] if problems else [])
 
 
 @pytest.mark.usefixtures("quick_looks")
