@@ -19,7 +19,6 @@ from websockets.exceptions import InvalidHeader
 from websockets.headers import parse_subprotocol
 from websockets.http11 import Request, Response
 from websockets.server import ServerProtocol
-from websockets.typing import Subprotocol
 
 from gateway.wire.v1 import SUBPROTOCOL
 
@@ -82,23 +81,6 @@ def answer(status: HTTPStatus, body: dict[str, Any] | None, headers: Iterable[tu
         *headers,
     ]
     return Response(status.value, status.phrase, Headers(fields), content)
-
-
-class Core(ServerProtocol):
-    """The Sans-I/O core of `websockets`, with our choice of subprotocol."""
-
-    def select_subprotocol(self, subprotocols: Sequence[Subprotocol]) -> Subprotocol | None:
-        """See `ServerProtocol`. A function given to its constructor would be bound to it: a cycle."""
-        selected = select_subprotocol(subprotocols)
-        return Subprotocol(selected) if selected is not None else None
-
-    def release(self) -> None:
-        """Let go of the parser, which holds it, and of tracebacks, which do as well: nothing is read any more."""
-        self.parser.close()
-        for error in (self.parser_exc, self.handshake_exc):
-            if error is not None:
-                error.__traceback__ = None
-        self.parser_exc = self.handshake_exc = None
 
 
 def forget(request: Request) -> None:

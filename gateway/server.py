@@ -31,6 +31,7 @@ from gateway import handshake, session
 from gateway.admission import Admission, Refusal
 from gateway.close_codes import CloseCode
 from gateway.connection import Connection
+from gateway.core import Core
 from gateway.entrance import Visit
 from gateway.errors import AuthError, KeyUnknown
 from gateway.frames import is_utf8
@@ -49,7 +50,6 @@ _REFUSED_TIMEOUT_S = 2.0  # to send the request that is refused
 _SWEEP_S = 1.0
 _PATIENCE_S = 1.0  # with a handshake, while there is no room
 _INVALID_DATA = 1007
-_ABNORMAL = 1006
 _PING_FRAME = b"\x89\x00"
 
 # What the core would log is in our own lines; the peer's mistakes are not errors of ours.
@@ -179,7 +179,7 @@ class SocketProtocol(asyncio.Protocol):
 
     def __init__(self, server: Server) -> None:
         self._server = server
-        self._core = handshake.Core(
+        self._core = Core(
             extensions=server.extensions,
             max_size=server.services.limits.max_message_bytes,
             logger=_core_logger,
@@ -219,19 +219,27 @@ class SocketProtocol(asyncio.Protocol):
         if self._connection is not None:
             self._connection.seen_at = self._server.loop.time()
         try:
-            self._core.receive_data(data)
-            if self._core.state is WireState.OPEN:
-                self._flush()  # pongs do not wait for the replies; a close frame does: commands may have come before it
-            for event in self._core.events_received():
-                if isinstance(event, Frame):
-                    self._on_frame(event)
-                elif isinstance(event, Request):
-                    self._on_request(event)
-                    handshake.forget(event)
-            self._flush()
+            texts, rest = self._core.take_texts(data)
+            for text in texts:
+                self._on_message(text)
+            if rest:
+                self._feed(rest)
         except Exception:  # a bug of ours must not take the others' connections with it
             _log.exception("connection_failed")
             self.close(CloseCode.INTERNAL_ERROR, "")
+
+    def _feed(self, data: bytes) -> None:
+        """Let the core make of it what it is."""
+        self._core.receive_data(data)
+        if self._core.state is WireState.OPEN:
+            self._flush()  # pongs do not wait for the replies; a close frame does: commands may have come before it
+        for event in self._core.events_received():
+            if isinstance(event, Frame):
+                self._on_frame(event)
+            elif isinstance(event, Request):
+                self._on_request(event)
+                handshake.forget(event)
+        self._flush()
 
     def eof_received(self) -> bool:
         """The peer sends nothing more; asyncio closes the transport."""
@@ -249,7 +257,7 @@ class SocketProtocol(asyncio.Protocol):
         self._visit.leave()
         self._core.receive_eof()
         if self._connection is not None:
-            self._connection.lost(self._close_code())
+            self._connection.lost(self._core.ended_with)
         # What holds each other would wait for the garbage collector, and a storm's would keep it busy for long.
         self._connection = None
         self._core.release()
@@ -312,7 +320,7 @@ class SocketProtocol(asyncio.Protocol):
         if frame.opcode is Opcode.TEXT or frame.opcode is Opcode.BINARY:
             self._binary = frame.opcode is Opcode.BINARY
             if frame.fin:
-                self._on_message(bytes(frame.data))
+                self._on_message(bytes(frame.data), binary=self._binary)
             else:
                 self._fragments = [bytes(frame.data)]
         elif frame.opcode is Opcode.CONT and self._fragments is not None:
@@ -320,13 +328,13 @@ class SocketProtocol(asyncio.Protocol):
             if frame.fin:
                 payload = b"".join(self._fragments)
                 self._fragments = None
-                self._on_message(payload)
+                self._on_message(payload, binary=self._binary)
 
-    def _on_message(self, payload: bytes) -> None:
+    def _on_message(self, payload: bytes, *, binary: bool = False) -> None:
         connection = self._connection
         if connection is None or connection.state not in session.OPEN:
             return
-        if self._binary:
+        if binary:
             connection.receive(None, self._server.loop.time())
         elif is_utf8(payload):
             connection.receive(payload, self._server.loop.time())
@@ -351,13 +359,6 @@ class SocketProtocol(asyncio.Protocol):
         server = self._server
         server.handshaking.pop(self, None)
         server.closing.setdefault(self, server.loop.time() + _CLOSING_TIMEOUT_S)
-
-    def _close_code(self) -> int:
-        """Return how the connection ended: the code that was received, or else sent."""
-        sent, received = self._core.close_sent, self._core.close_rcvd
-        if sent is not None and not (received is not None and self._core.close_rcvd_then_sent):
-            return sent.code
-        return received.code if received is not None else _ABNORMAL
 
     # The handshake.
 

@@ -92,6 +92,7 @@ LAYERS = {
     "gateway.user_limit": 3,
     # L4 listeners
     "gateway.entrance": 4,
+    "gateway.core": 4,
     "gateway.handshake": 4,
     "gateway.http": 4,
     "gateway.listener": 4,

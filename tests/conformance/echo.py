@@ -27,9 +27,9 @@ class EchoProtocol(server.SocketProtocol):
 
     __slots__ = ("message",)
 
-    def _on_message(self, payload: bytes) -> None:
+    def _on_message(self, payload: bytes, *, binary: bool = False) -> None:
         self.message = payload
-        super()._on_message(payload)
+        super()._on_message(payload, binary=binary)
 
 
 class EchoConnection(Connection):

@@ -11,7 +11,7 @@ import pytest
 from websockets.http11 import Request
 
 from gateway.connection import Connection
-from gateway.handshake import Core
+from gateway.core import Core
 from gateway.replies import Replies
 from gateway.server import SocketProtocol
 from tests.integration.gateway.raw_socket import raw_socket, tcp_socket
