@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-import threading
 from collections.abc import AsyncIterator, Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import jwt
@@ -17,6 +15,7 @@ from structlog.testing import capture_logs
 from gateway.auth import Authenticator, Jwks, hmac_key
 from gateway.auth.jwks import MAX_BODY_BYTES
 from gateway.errors import AuthError, KeyUnknown
+from tests.support.key_provider import Provider, document, serving
 
 NOW = 1_800_000_000
 CLAIMS = {"sub": "42", "iat": NOW, "exp": NOW + 3_600}
@@ -25,54 +24,8 @@ SECRET = "a-secret-of-more-than-thirty-two-bytes!"
 OLD, NEW = (ec.generate_private_key(ec.SECP256R1()) for _ in range(2))
 
 
-def document(**keys: Any) -> bytes:
-    """The key set of the public halves, by key id."""
-    reader: Any = jwt.get_algorithm_by_name("ES256")
-    members = [{**reader.to_jwk(key.public_key(), as_dict=True), "kid": kid} for kid, key in keys.items()]
-    return json.dumps({"keys": members}).encode()
-
-
 def token(key: Any, kid: str | None) -> str:
     return jwt.encode(CLAIMS, key, "ES256", headers={} if kid is None else {"kid": kid})
-
-
-class Provider(ThreadingHTTPServer):
-    """An identity provider on a free port; tests set what it answers."""
-
-    daemon_threads = True
-
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), _Answer)
-        self.status = 200
-        self.body = document(old=OLD)
-        self.headers: dict[str, str] = {}
-        self.requests: list[str] = []
-        self.gate = threading.Event()  # closed: requests wait
-        self.gate.set()
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.server_port}/jwks"
-
-
-class _Answer(BaseHTTPRequestHandler):
-    server: Provider
-
-    def do_GET(self) -> None:
-        self.server.requests.append(self.path)
-        self.server.gate.wait(5)
-        self.send_response(self.server.status)
-        for name, value in self.server.headers.items():
-            self.send_header(name, value)
-        self.send_header("Content-Length", str(len(self.server.body)))
-        self.end_headers()
-        try:
-            self.wfile.write(self.server.body)
-        except OSError:  # the client has had enough
-            self.close_connection = True
-
-    def log_message(self, format: str, *args: object) -> None:
-        """Be quiet."""
 
 
 class Clock:
@@ -92,14 +45,9 @@ def _no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def provider() -> Iterator[Provider]:
-    server = Provider()
-    thread = threading.Thread(target=server.serve_forever, args=(0.01,), name="provider")
-    thread.start()
-    yield server
-    server.gate.set()
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with serving() as provider:
+        provider.body = document(old=OLD)
+        yield provider
 
 
 @pytest.fixture
@@ -340,15 +288,11 @@ async def test_largest_body_is_accepted(provider: Provider, jwks: Jwks) -> None:
 
 
 async def test_server_that_is_down_keeps_the_old_keys(clock: Clock) -> None:
-    server = Provider()
-    thread = threading.Thread(target=server.serve_forever, args=(0.01,), name="provider")
-    thread.start()
-    jwks = Jwks(server.url, clock=clock)
-    verifier = Authenticator(jwks=jwks, algorithms=["ES256"])
-    await verifier.authenticate(token(OLD, "old"), NOW)
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with serving() as server:
+        server.body = document(old=OLD)
+        jwks = Jwks(server.url, clock=clock)
+        verifier = Authenticator(jwks=jwks, algorithms=["ES256"])
+        await verifier.authenticate(token(OLD, "old"), NOW)
     clock.now_s += 60
     assert not await jwks.refresh()
     assert verifier.verify(token(OLD, "old"), NOW)

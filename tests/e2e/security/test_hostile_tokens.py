@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import threading
 import time
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
@@ -21,10 +20,11 @@ import pytest
 import websockets
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from tests.integration.test_jwks import Provider, document
 from tests.support.clients import Closed, connected, opened
 from tests.support.forged_tokens import AUDIENCE, ISSUER, P256, RSA, SECRET, Forge, public_pem
 from tests.support.gateway import GatewayProcess
+from tests.support.key_provider import Provider, document
+from tests.support.key_provider import serving as serving_keys
 from tests.support.waiting import wait_until
 
 SETTINGS: dict[str, Any] = {
@@ -182,15 +182,8 @@ async def test_none_is_accepted_by_the_http_api(redis_url: str) -> None:
 def providers(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Provider, Provider]]:
     """The identity provider, and somebody else's."""
     monkeypatch.setenv("no_proxy", "*")
-    servers = Provider(), Provider()
-    threads = [threading.Thread(target=server.serve_forever, args=(0.01,)) for server in servers]
-    for thread in threads:
-        thread.start()
-    yield servers
-    for server, thread in zip(servers, threads, strict=True):
-        server.shutdown()
-        thread.join()
-        server.server_close()
+    with serving_keys() as ours, serving_keys() as theirs:
+        yield ours, theirs
 
 
 async def accepted(gateway: GatewayProcess, token: str) -> bool:
