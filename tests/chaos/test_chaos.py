@@ -48,7 +48,7 @@ def test_an_interrupted_run_leaves_no_process_behind(number: signal.Signals) -> 
         process.send_signal(number)
         _, errors = process.communicate(timeout=60)
         assert process.returncode == 130, errors
-        wait_until_sync(lambda: not any(Path(f"/proc/{pid}").exists() for pid in children), 10)
+        wait_until_sync(lambda: not any(Path(f"/proc/{pid}").exists() for pid in children))
     finally:
         process.kill()
         process.communicate()

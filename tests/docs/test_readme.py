@@ -59,7 +59,7 @@ async def started(command, environ, folder):
 
 
 async def line_with(process, text):
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while text not in (line := (await process.stdout.readline()).decode()):
             assert line, f"it ended without {text!r}"
     return line

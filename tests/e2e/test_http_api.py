@@ -154,7 +154,7 @@ async def test_a_request_in_flight_ends_before_the_gateway_does(redis_url):
         ended = asyncio.create_task(gateway.terminate())
         await wait_until(lambda: gateway.log_events("stopping"))
         writer.write(body[5:])
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             assert (await reader.readline()).startswith(b"HTTP/1.1 202")
         writer.close()
         assert await ended == 0

@@ -167,14 +167,18 @@ async def test_ctrl_c_during_the_start_stops_everything(clone):
 
 async def test_the_second_start_takes_less_than_two_seconds(clone):
     times = []
+    imports = []
     for _ in range(4):
+        began = time.monotonic()
+        assert (await clone.paste(".venv/bin/python -c 'import gateway.app'")).status == 0
+        imports.append(time.monotonic() - began)
         began = time.monotonic()
         async with clone.make_run() as terminal:
             await greeted(terminal)
             times.append(time.monotonic() - began)
             terminal.press(CTRL_C)
             await terminal.ended()
-    assert min(times[1:]) < 2, times
+    assert min(times[1:]) < max(2, 6 * min(imports)), (times, imports)  # the latter on a slow machine
 
 
 async def test_the_log_is_there_after_a_restart(clone):

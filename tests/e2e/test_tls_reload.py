@@ -27,7 +27,7 @@ class TlsProcess(GatewayProcess):
     def url(self) -> str:
         return super().url.replace("ws://", "wss://")
 
-    async def start(self, *, timeout_s: float = 20, ready: bool = True) -> TlsProcess:
+    async def start(self, *, timeout_s: float = 60, ready: bool = True) -> TlsProcess:
         self.launch()
         found = await wait_until(lambda: self._alive() and self.log_events("listening"), timeout_s)
         self._settings["listen__port"] = found[-1]["port"]
@@ -86,7 +86,7 @@ async def test_sighup_reaches_all_workers(
         await listening(supervisor, 3)
         exchange(paths, ca, "two")
         supervisor.signal(signal.SIGHUP)
-        await wait_until(lambda: supervisor.err.count('"tls_reloaded"') == 3, 20)
+        await wait_until(lambda: supervisor.err.count('"tls_reloaded"') == 3, 60)
         names = {await asyncio.to_thread(shown, pool.port, ca) for _ in range(30)}
         assert names == {"two"}
         supervisor.signal(signal.SIGTERM)

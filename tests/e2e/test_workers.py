@@ -61,7 +61,7 @@ def lines(supervisor, event):
 
 
 async def listening(supervisor, count):
-    await wait_until(lambda: len(lines(supervisor, "listening")) >= count, 20)
+    await wait_until(lambda: len(lines(supervisor, "listening")) >= count, 60)
 
 
 def alive(pid):

@@ -25,7 +25,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from publisher import Publisher
 from tests.support.gateway import make_token
 
-TIMEOUT_S = 10.0
+TIMEOUT_S = 30.0
 SUBPROTOCOL = "tidegate.v1"
 MARKER = "test_marker"
 

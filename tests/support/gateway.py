@@ -62,7 +62,7 @@ _ROOT = Path(__file__).parents[2]
 _numbers = itertools.count(1)
 
 
-def make_token(user: str | int, *, ttl_s: float = 600, secret: str = SECRET, **claims: Any) -> str:
+def make_token(user: str | int, *, ttl_s: float = 3_600, secret: str = SECRET, **claims: Any) -> str:
     """Return a token for a user; a claim given as None is left out."""
     now = time.time()
     stated = {"sub": str(user), "iat": int(now), "exp": now + ttl_s, **claims}
@@ -181,7 +181,7 @@ class GatewayProcess:
         """Return a token that it accepts; see `make_token`."""
         return make_token(user, **claims)
 
-    async def start(self, *, timeout_s: float = 20, ready: bool = True) -> Self:
+    async def start(self, *, timeout_s: float = 60, ready: bool = True) -> Self:
         """
         Start it, and wait until it is ready (with `ready=False`: until it listens).
 
@@ -219,13 +219,13 @@ class GatewayProcess:
         """Ask GET /ready: its status and what it says. Raises `OSError` where nobody listens."""
         return await http_get_json(self.port, "/ready")
 
-    async def wait(self, timeout_s: float = 20) -> int:
+    async def wait(self, timeout_s: float = 60) -> int:
         """Wait for its end; return the exit status."""
         process = self._running()
         await wait_until(lambda: process.poll() is not None, timeout_s)
         return process.returncode
 
-    async def terminate(self, timeout_s: float = 20) -> int:
+    async def terminate(self, timeout_s: float = 60) -> int:
         """Ask it to stop (SIGTERM), and wait for its end; return the exit status."""
         self.signal(signal.SIGTERM)
         return await self.wait(timeout_s)
@@ -302,7 +302,7 @@ class ApiProcess(GatewayProcess):
         """Its HTTP API."""
         return f"http://127.0.0.1:{self.log_events('http_listening')[-1]['port']}"
 
-    async def start(self, *, timeout_s: float = 20, ready: bool = True) -> Self:
+    async def start(self, *, timeout_s: float = 60, ready: bool = True) -> Self:
         """Start it, and wait until it listens."""
         self.launch()
         await wait_until(lambda: self._alive() and self.log_events("http_listening"), timeout_s)
@@ -314,7 +314,7 @@ async def http_get_json(port: int, path: str) -> tuple[int, dict[str, Any]]:
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     try:
         writer.write(f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\n\r\n".encode())
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             answer = await reader.read()
     finally:
         writer.close()

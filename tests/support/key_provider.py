@@ -43,7 +43,7 @@ class _Answer(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         self.server.requests.append(self.path)
-        self.server.gate.wait(5)
+        self.server.gate.wait(60)
         self.send_response(self.server.status)
         for name, value in self.server.headers.items():
             self.send_header(name, value)

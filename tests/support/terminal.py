@@ -63,7 +63,7 @@ async def run(
     cwd: Path,
     environ: Mapping[str, str],
     stdin: bytes | None = b"",
-    timeout_s: float = 30,
+    timeout_s: float = 60,
 ) -> Done:
     """Run a program to its end, with pipes; `stdin=None` closes its standard input."""
     if stdin is None:
@@ -161,12 +161,12 @@ class Piped:
         """Ask it to end (SIGTERM)."""
         self._process.terminate()
 
-    async def shows(self, text: str, *, err: bool = False, timeout_s: float = 15) -> None:
+    async def shows(self, text: str, *, err: bool = False, timeout_s: float = 60) -> None:
         """Wait until it has printed `text`."""
         with self._explained():
             await wait_until(lambda: text in (self.err if err else self.out), timeout_s)
 
-    async def ended(self, timeout_s: float = 15) -> int:
+    async def ended(self, timeout_s: float = 60) -> int:
         """Wait for its end; return the exit status."""
         with self._explained():
             async with asyncio.timeout(timeout_s):
@@ -245,14 +245,14 @@ class Terminal:
         """Type a line."""
         self.press(line.encode() + b"\n")
 
-    async def shows(self, text: str, *, times: int = 1, timeout_s: float = 15) -> None:
+    async def shows(self, text: str, *, times: int = 1, timeout_s: float = 60) -> None:
         """Wait until it has shown `text`."""
         try:
             await wait_until(lambda: self.shown.count(text) >= times, timeout_s)
         except AssertionError:
             raise AssertionError(f"{text!r} was not shown:\n{self.shown}") from None
 
-    async def ended(self, timeout_s: float = 15) -> int:
+    async def ended(self, timeout_s: float = 60) -> int:
         """Wait for its end; return the exit status as a shell counts it."""
         try:
             await wait_until(self._has_ended, timeout_s)

@@ -11,7 +11,7 @@ from typing import Any
 _INTERVAL_S = 0.01
 
 
-async def wait_until(condition: Callable[[], Any | Awaitable[Any]], timeout: float = 10.0) -> Any:
+async def wait_until(condition: Callable[[], Any | Awaitable[Any]], timeout: float = 30.0) -> Any:
     """Return what `condition` (plain or async) gives as soon as that is true; fail after `timeout` seconds."""
     deadline = time.monotonic() + timeout
     while True:
@@ -25,7 +25,7 @@ async def wait_until(condition: Callable[[], Any | Awaitable[Any]], timeout: flo
         await asyncio.sleep(_INTERVAL_S)
 
 
-def wait_until_sync(condition: Callable[[], Any], timeout: float = 10.0) -> Any:
+def wait_until_sync(condition: Callable[[], Any], timeout: float = 30.0) -> Any:
     """Return what `condition` gives as soon as that is true, without a loop; fail after `timeout` seconds."""
     deadline = time.monotonic() + timeout
     while not (value := condition()):

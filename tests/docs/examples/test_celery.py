@@ -39,7 +39,7 @@ async def worker(environ, *, fails=False):
         await process.shows("ready.", err=True, timeout_s=60)
         yield process
         process.signal(signal.SIGTERM)  # a kill would leave the pool's process behind
-        await process.ended(30)
+        await process.ended(60)
 
 
 async def add(environ, task_id, user="ada", month="2026-11"):
@@ -62,7 +62,7 @@ async def test_a_task_that_is_done_again_tells_its_user_once(gateway, environ, l
         await add(environ, "task-1")
         await add(environ, "task-2")
         await ada.received(2)
-        await wait_until(lambda: process.err.count(" succeeded in ") == 3, 30)
+        await wait_until(lambda: process.err.count(" succeeded in ") == 3, 60)
     assert logged() == ["task-1", "task-2"]
 
 
@@ -86,7 +86,7 @@ async def test_a_task_whose_process_is_killed_is_done_again(environ):
         async with worker({**environ, "TIDEGATE_REDIS_URL": log.url}, fails=True) as process:
             log.pause()
             await add(environ, "task-1")
-            await process.shows("received", err=True, timeout_s=30)
+            await process.shows("received", err=True, timeout_s=60)
             (child,) = children(process.pid)
             os.kill(child, signal.SIGKILL)
             log.resume()

@@ -22,8 +22,8 @@ def server() -> Iterator[RedisServer]:
 
 @pytest.fixture
 async def tide(server: RedisServer) -> AsyncIterator[Publisher]:
-    """A publisher, which gives up early."""
-    async with Publisher(server.url, timeout_s=2) as tide:
+    """A publisher."""
+    async with Publisher(server.url) as tide:
         yield tide
 
 

@@ -76,7 +76,7 @@ async def nomads(gateways: Sequence[Endpoint], count: int) -> AsyncIterator[list
     them = [Nomad(gateways, str(number), number) for number in range(count)]
     tasks = [asyncio.create_task(nomad.run(), name="nomad") for nomad in them]
     try:
-        await wait_until(lambda: all(nomad.visits for nomad in them), 20)
+        await wait_until(lambda: all(nomad.visits for nomad in them), 60)
         yield them
     finally:
         for task in tasks:

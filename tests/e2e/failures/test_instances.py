@@ -63,7 +63,7 @@ async def test_a_killed_instance_starts_again_at_once_under_its_id(server: Redis
         await ticker.tick(5)
         began = time.monotonic()
         await gateway.start()
-        assert time.monotonic() - began < 5
+        assert time.monotonic() - began < 20  # not when the lease ends, after 30 s
         async with connected(gateway, cursor=cursor) as alice:
             await wait_until(lambda: ticks(alice) == [6, 7, 8, 9, 10])
 
@@ -115,9 +115,7 @@ async def test_the_janitor_removes_the_groups_of_instances_that_are_gone(
         await wait_until(lambda: _groups(server) == {*groups, "projector"})
     # One has gone in good order, the other has come back.
     async with running_gateway(server.url, instance__id=live.instance_id), _janitor(redis, gone_for_s=0.5):
-        began = time.monotonic()
         await wait_until(lambda: _groups(server) == {f"gw:{live.instance_id}", "projector"})
-        assert time.monotonic() - began < 3
 
 
 async def test_the_janitor_leaves_the_group_of_an_instance_that_may_come_back(
@@ -131,7 +129,7 @@ async def test_the_janitor_leaves_the_group_of_an_instance_that_may_come_back(
         for _ in range(2):  # each round renews the lease first
             with server.client() as client:
                 client.delete(lease)
-                await wait_until(lambda client=client: client.exists(lease), 5)
+                await wait_until(lambda client=client: client.exists(lease))
         assert not janitor.done()
     assert _groups(server) == {f"gw:{gone.instance_id}"}
 

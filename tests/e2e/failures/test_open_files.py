@@ -37,9 +37,9 @@ async def test_too_many_open_files_are_reported_once_a_second_and_survived(serve
         files = _open_files(gateway.pid)
         resource.prlimit(gateway.pid, resource.RLIMIT_NOFILE, (files + 10, files + 10))
         with _silent_peers(gateway.port, 50):
-            await wait_until(lambda: gateway.log_events("no_file_to_open"), 10)
+            await wait_until(lambda: gateway.log_events("no_file_to_open"))
             assert (await alice.send("echo", 1)).data == 1
-            await wait_until(lambda: _open_files(gateway.pid) <= files, 20)
+            await wait_until(lambda: _open_files(gateway.pid) <= files, 60)
         async with connected(gateway, "2") as bob:
             assert (await bob.send("echo", 2)).data == 2
         lines = gateway.log_events("no_file_to_open")
@@ -57,7 +57,7 @@ async def test_peers_that_say_nothing_give_way_to_one_who_speaks_where_there_are
                         return bool((await alice.send("echo", 1)).data == 1)
                 return False
 
-            await wait_until(let_in, 20)
+            await wait_until(let_in, 60)
 
 
 async def test_a_handshake_may_take_its_time_while_there_is_room(server: RedisServer) -> None:

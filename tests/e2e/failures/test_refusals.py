@@ -108,7 +108,7 @@ async def test_the_log_is_read_on_while_writes_are_refused(server: RedisServer, 
                     await wait_until(lambda: ticks(bob) == [3, 4, 5])
                 await compared(gateway)
                 refusal.end(client)
-            assert await ticker.reaches(alice, 3) < 3
+            await ticker.reaches(alice)
             await ready(gateway)
             await compared(gateway)
             ticker.check(alice)
@@ -151,7 +151,8 @@ async def test_events_arrive_by_a_replica() -> None:
                     client.replicaof("NO", "ONE")
                     await ready(gateway)
                 events = [line["event"] for line in lines if line["event"].startswith("log_")]
-                assert events.count("log_reached") == 1, events
+                assert events[-1] == "log_reached", events
+                assert len(events) <= 4, events
                 await early.publish(EVENT, 31, to="all")
                 await wait_until(lambda: ticks(alice) == list(range(1, 32)))
                 await compared(gateway)
@@ -172,7 +173,7 @@ async def test_a_group_that_was_lost_is_made_again_as_soon_as_there_is_memory(
             client.xgroup_destroy(STREAM, f"gw:{gateway.instance_id}")
             await unready_with(gateway, "OutOfMemoryError")
             client.config_set("maxmemory", 0)
-            assert await ticker.reaches(alice, 3) < 3
+            await ticker.reaches(alice)
             await ready(gateway)
             assert [group["name"] for group in client.xinfo_groups(STREAM)] == [f"gw:{gateway.instance_id}"]
         ticker.check(alice)
@@ -182,7 +183,7 @@ async def test_a_group_that_was_lost_is_made_again_as_soon_as_there_is_memory(
 async def test_a_long_script_delays_and_loses_nothing() -> None:
     with RedisServer(busy_reply_threshold=50) as server:
         async with (
-            Publisher(server.url, timeout_s=2) as tide,
+            Publisher(server.url) as tide,
             running_gateway(server.url, redis__timeout_s=1) as gateway,
             _members(gateway) as alice,
         ):
@@ -192,7 +193,7 @@ async def test_a_long_script_delays_and_loses_nothing() -> None:
             with _endless_script(server):
                 await unready_with(gateway, "BUSY")
                 await _is_refused(alice)
-            assert await ticker.reaches(alice, 3) < 3
+            await ticker.reaches(alice)
             await ready(gateway)
             ticker.check(alice)
             assert resyncs(alice) == []
@@ -219,7 +220,7 @@ def _endless_script(server: RedisServer) -> Iterator[None]:
 async def test_a_server_that_loads_its_data_is_waited_for() -> None:
     with RedisServer(loading_process_events_interval_bytes=1024) as server:
         async with (
-            Publisher(server.url, timeout_s=2) as tide,
+            Publisher(server.url) as tide,
             running_gateway(server.url, redis__timeout_s=1) as gateway,
             _members(gateway) as alice,
         ):
@@ -228,13 +229,14 @@ async def test_a_server_that_loads_its_data_is_waited_for() -> None:
             await settled(tide, alice)
             with server.client() as client:
                 client.eval("for i = 1, 1000 do redis.call('SET', 'filling:' .. i, string.rep('x', 100)) end", 0)
-                client.config_set("key-load-delay", 2_000)  # µs
+                client.config_set("key-load-delay", 20_000)  # µs
                 client.config_rewrite()
                 client.save()
                 server.kill()
                 server.start(loaded=False)
                 await unready_with(gateway, "BusyLoadingError")
                 await _is_refused(alice)
+                client.config_set("key-load-delay", 0)
             async with ticker.going_on(0.02):
                 await ready(gateway)
                 await wait_until(lambda: len(ticks(alice)) > 5)
@@ -245,7 +247,7 @@ async def test_a_server_that_loads_its_data_is_waited_for() -> None:
 
 async def test_a_server_without_room_for_another_client_is_tried_again(server: RedisServer) -> None:
     async with (
-        Publisher(server.url, timeout_s=2) as tide,
+        Publisher(server.url) as tide,
         running_gateway(server.url) as gateway,
         _members(gateway) as alice,
     ):
@@ -258,7 +260,7 @@ async def test_a_server_without_room_for_another_client_is_tried_again(server: R
             await unready_with(gateway, "ConnectionError")
             await _is_refused(alice)
             client.config_set("maxclients", 1000)
-        assert await ticker.reaches(alice, 3) < 3
+        await ticker.reaches(alice)
         await ready(gateway)
         ticker.check(alice)
         assert resyncs(alice) == []

@@ -32,7 +32,7 @@ async def test_ten_thousand_entries_are_taken_in_and_resumed_from(server: RedisS
         await ticker.tick(500)
     began = time.monotonic()
     async with running_gateway(server.url) as gateway:
-        assert time.monotonic() - began < 5
+        assert time.monotonic() - began < 30
         assert len(gateway.services.log) == 10_002  # a marker among them
         async with connected(gateway, cursor=cursor) as bob:
             await wait_until(lambda: len(ticks(bob)) == 10_000)

@@ -57,7 +57,7 @@ def ports(log: str) -> tuple[int, int]:
 class Console(GatewayProcess):
     """A gateway whose log is for people."""
 
-    async def start(self, *, timeout_s: float = 20, ready: bool = True) -> Console:
+    async def start(self, *, timeout_s: float = 60, ready: bool = True) -> Console:
         self.launch()
         await wait_until(lambda: self._alive() and "listening" in self.log, timeout_s)
         self._settings["listen__port"] = ports(self.log)[0]

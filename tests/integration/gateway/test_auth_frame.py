@@ -54,7 +54,7 @@ async def test_an_auth_frame_that_cannot_be_read_is_an_error_and_no_end(gateway:
 
 async def test_who_does_not_authenticate_in_time_is_closed_with_4408(redis_url: str) -> None:
     async with (
-        running_gateway(redis_url, limits__auth_timeout_s=0.2) as gateway,
+        running_gateway(redis_url, limits__auth_timeout_s=3) as gateway,
         opened(gateway) as silent,
         opened(gateway) as prompt,
     ):
@@ -73,7 +73,7 @@ async def test_pings_do_not_put_off_the_end_of_who_does_not_authenticate(redis_u
                 await client.socket.ping()
             return client.socket.close_code is not None
 
-        await wait_until(ended, 5)
+        await wait_until(ended)
         assert client.socket.close_code == 4408
 
 
@@ -121,9 +121,9 @@ async def test_auth_success_says_who_one_is_and_until_when(gateway: RunningGatew
 
 
 async def test_a_connection_ends_with_its_token_and_is_warned(gateway: RunningGateway) -> None:
-    async with connected(gateway, token=make_token("42", ttl_s=2.5)) as client:
+    async with connected(gateway, token=make_token("42", ttl_s=6)) as client:
         warning = await client.next("token_expiring")
-        assert 0 < warning.data["expires_in_ms"] <= 2_500
+        assert 0 < warning.data["expires_in_ms"] <= 6_000
         assert await client.closed() == (4401, "expired")
         assert len(client.of_type("token_expiring")) == 1
 
@@ -139,13 +139,15 @@ async def test_a_token_with_time_left_is_not_warned_of(gateway: RunningGateway) 
 
 
 async def test_a_new_token_extends_the_life_of_a_connection(gateway: RunningGateway, tide: Publisher) -> None:
-    first = time.time() + 2
-    async with connected(gateway, token=make_token("42", exp=first)) as client:
+    first = time.time() + 6
+    async with (
+        connected(gateway, token=make_token("42", exp=first)) as client,
+        connected(gateway, token=make_token("43", exp=first)) as other,
+    ):
         await client.next("token_expiring")
         refreshed = await client.send("auth", {"token": make_token("42")})
         assert refreshed.type == "auth_success"
-        async with connected(gateway, token=make_token("43", exp=first)) as other:
-            assert (await other.closed())[0] == 4401  # so the time has come
+        assert (await other.closed())[0] == 4401  # so the time has come
         await tide.publish("notice", 1, to="user:42")
         assert (await client.next("notice")).data == 1
         assert len(client.of_type("welcome")) == 1
@@ -154,8 +156,8 @@ async def test_a_new_token_extends_the_life_of_a_connection(gateway: RunningGate
 
 async def test_a_shorter_token_shortens_it(gateway: RunningGateway) -> None:
     async with connected(gateway, "42") as client:
-        await client.send("auth", {"token": make_token("42", ttl_s=1)})
-        assert (await client.next("token_expiring")).data["expires_in_ms"] <= 1_000
+        await client.send("auth", {"token": make_token("42", ttl_s=5)})
+        assert (await client.next("token_expiring")).data["expires_in_ms"] <= 5_000
         assert await client.closed() == (4401, "expired")
 
 

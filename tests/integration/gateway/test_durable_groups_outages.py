@@ -139,8 +139,9 @@ async def test_commands_that_need_the_membership_are_answered_503(
 
 
 async def test_who_is_revoked_while_it_waits_does_not_enter(
-    gateway: RunningGateway, tide: Publisher, unreadable: contextlib.ExitStack
+    gateway: RunningGateway, tide: Publisher, unreadable: contextlib.ExitStack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("gateway.profile_loader._PATIENCE_S", 4.0)  # time enough to revoke
     async with connected(gateway, "42", welcomed=False) as client:
         await wait_until(lambda: gateway.services.connections)
         await tide.revoke(user="42")

@@ -200,13 +200,13 @@ async def test_a_peer_that_vanishes_is_noted_as_1006(gateway: RunningGateway) ->
 
 
 async def test_commands_beyond_the_rate_are_answered_with_429_and_the_time_to_wait(redis_url: str) -> None:
-    settings: dict[str, Any] = {"limits__messages_per_s": 1, "limits__messages_burst": 5}
+    settings: dict[str, Any] = {"limits__messages_per_s": 0.2, "limits__messages_burst": 5}
     async with running_gateway(redis_url, **settings) as gateway, connected(gateway, "42") as client:
         replies = [await client.send("echo", number) for number in range(8)]
         assert [reply.type for reply in replies] == ["echo"] * 5 + ["error"] * 3
         refused = replies[-1].data
         assert refused["code"] == 429
-        assert 0 < refused["retry_after_ms"] <= 1_001
+        assert 0 < refused["retry_after_ms"] <= 5_001
         await asyncio.sleep(refused["retry_after_ms"] / 1_000)
         assert (await client.send("echo", 1)).type == "echo"
 
@@ -235,7 +235,7 @@ async def test_frames_that_are_no_commands_count_as_well(redis_url: str) -> None
 
 
 async def test_a_peer_from_which_nothing_comes_is_cut_off_and_who_answers_pings_is_not(redis_url: str) -> None:
-    settings: dict[str, Any] = {"heartbeat__ping_interval_s": 0.5, "heartbeat__timeout_s": 1.5}
+    settings: dict[str, Any] = {"heartbeat__ping_interval_s": 0.5, "heartbeat__timeout_s": 5}
     async with (
         running_gateway(redis_url, **settings) as gateway,
         connected(gateway, "1") as quiet,  # `websockets` answers pings by itself

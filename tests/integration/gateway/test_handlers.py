@@ -314,11 +314,14 @@ async def test_what_does_not_end_is_given_up(wrong: RunningGateway, tide: Publis
         gate("stubborn").set()
 
 
-async def test_a_flood_to_a_client_that_does_not_read_is_no_buffer(wrong: RunningGateway) -> None:
-    async with raw_socket(wrong, wrong.token("slow reader"), receive_buffer=8 * 1024) as raw:
-        (connection,) = await wait_until(lambda: [*wrong.services.connections])
+async def test_a_flood_to_a_client_that_does_not_read_is_no_buffer(redis_url: str) -> None:
+    async with (
+        running_gateway(redis_url, handlers=[WRONG], limits__handler_timeout_s=4) as gateway,
+        raw_socket(gateway, gateway.token("slow reader"), receive_buffer=8 * 1024) as raw,
+    ):
+        (connection,) = await wait_until(lambda: [*gateway.services.connections])
         await raw.send_text('{"type": "flood"}')
-        await wait_until(lambda: wrong.services.metrics.handler_failures)
+        await wait_until(lambda: gateway.services.metrics.handler_failures)
         assert connection.paused
         assert connection.socket._transport.get_write_buffer_size() < 64 * 1024
 
@@ -369,7 +372,7 @@ async def test_an_on_close_that_hangs_delays_the_end_by_one_deadline(redis_url: 
                 pass
         await wait_until(lambda: CALLS.count(("close", "slow", 1000)) == 20)
         began = time.monotonic()
-    assert time.monotonic() - began < 10
+    assert time.monotonic() - began < 30
     assert ("closed", "slow") not in CALLS
 
 

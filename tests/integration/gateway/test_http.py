@@ -28,7 +28,7 @@ async def answer(gateway: RunningGateway, request: bytes) -> bytes:
         loop = asyncio.get_running_loop()
         received = b""
         with contextlib.suppress(ConnectionError):
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(30):
                 await loop.sock_sendall(tcp, request)
                 while data := await loop.sock_recv(tcp, 65_536):
                     received += data
@@ -131,7 +131,7 @@ async def test_other_methods_than_get_are_not_allowed(gateway: RunningGateway) -
     ids=lambda data: repr(data[:24]),
 )
 async def test_what_is_no_request_of_ours_is_refused_and_ends(redis_url: str, request_bytes: bytes) -> None:
-    async with running_gateway(redis_url, limits__handshake_timeout_s=0.5) as gateway:
+    async with running_gateway(redis_url, limits__handshake_timeout_s=2) as gateway:
         assert status(await answer(gateway, request_bytes)) in {0, 400, 405, 414, 426, 431, 501, 505}
         assert (await http_get_json(gateway.port, "/health"))[0] == 200
 
@@ -154,23 +154,23 @@ async def test_a_query_with_too_much_in_it_is_an_answer_and_no_crash(gateway: Ru
         async with tcp_socket(gateway.port) as tcp:
             loop = asyncio.get_running_loop()
             await loop.sock_sendall(tcp, UPGRADE.format(query=query).encode())
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(30):
                 assert status(await loop.sock_recv(tcp, 65_536)) in {101, 400, 401}, query
 
 
 async def test_a_handshake_that_takes_too_long_is_cut_off(redis_url: str) -> None:
     async with (
-        running_gateway(redis_url, limits__handshake_timeout_s=0.2) as gateway,
+        running_gateway(redis_url, limits__handshake_timeout_s=3) as gateway,
         tcp_socket(gateway.port) as silent,
     ):
         loop = asyncio.get_running_loop()
         async with tcp_socket(gateway.port) as dripping:
             await loop.sock_sendall(dripping, b"GET /ws HTT")
             with contextlib.suppress(ConnectionError):
-                async with asyncio.timeout(5):
+                async with asyncio.timeout(30):
                     assert await loop.sock_recv(silent, 1) == b""
             with contextlib.suppress(ConnectionError):
-                async with asyncio.timeout(5):
+                async with asyncio.timeout(30):
                     assert await loop.sock_recv(dripping, 1) == b""
         async with connected(gateway) as client:  # who is quick stays
             assert (await client.send("ping")).type == "pong"
@@ -197,7 +197,7 @@ async def test_frames_right_behind_the_handshake_are_not_lost(gateway: RunningGa
         loop = asyncio.get_running_loop()
         await loop.sock_sendall(tcp, UPGRADE.format(query=f"?token={gateway.token('42')}").encode() + masked)
         received = b""
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             while b"early" not in received:
                 received += await loop.sock_recv(tcp, 65_536)
         assert received.index(b'"welcome"') < received.index(b'"pong"')

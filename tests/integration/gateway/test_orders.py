@@ -1,8 +1,9 @@
-"""Kick and revoke: carried out on every instance, within a second, at their place in the log's order."""
+"""Kick and revoke: carried out on every instance, at their place in the log's order."""
 
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import Any
 
 import pytest
@@ -13,7 +14,7 @@ from tests.support.clients import connected, settled
 from tests.support.gateway import RunningGateway, make_token
 
 
-async def test_a_kicked_user_is_closed_everywhere_within_a_second(
+async def test_a_kicked_user_is_closed_everywhere_before_what_comes_next(
     gateway: RunningGateway, other: RunningGateway, tide: Publisher
 ) -> None:
     async with (
@@ -23,10 +24,10 @@ async def test_a_kicked_user_is_closed_everywhere_within_a_second(
         connected(gateway, "42", claims={"tenant": "acme"}) as namesake,
     ):
         await tide.kick("42")
-        async with asyncio.timeout(1):
-            assert (await one.closed())[0] == (await two.closed())[0] == 4403
         await settled(tide, bystander)
         await settled(tide, namesake, tenant="acme")
+        assert [instance.services.hub.count("default", "user:42") for instance in (gateway, other)] == [0, 0]
+        assert (await one.closed())[0] == (await two.closed())[0] == 4403
 
 
 async def test_a_kick_has_the_code_and_the_reason_of_its_caller(gateway: RunningGateway, tide: Publisher) -> None:
@@ -67,7 +68,7 @@ async def test_what_was_published_before_a_kick_comes_and_what_was_after_does_no
 
 
 @pytest.mark.parametrize("revoked", [{"jti": "t1"}, {"user": "42"}], ids=["token", "user"])
-async def test_a_revocation_closes_every_connection_under_it_within_a_second(
+async def test_a_revocation_closes_every_connection_under_it_before_what_comes_next(
     gateway: RunningGateway, other: RunningGateway, tide: Publisher, revoked: dict[str, str]
 ) -> None:
     other_token = {"jti": "t2"}
@@ -78,10 +79,10 @@ async def test_a_revocation_closes_every_connection_under_it_within_a_second(
         connected(gateway, "42", claims={"jti": "t1", "tenant": "acme"}) as namesake,
     ):
         await tide.revoke(**revoked)
-        async with asyncio.timeout(1):
-            assert await one.closed() == await two.closed() == (4403, "revoked")
         await settled(tide, bystander)
         await settled(tide, namesake, tenant="acme")
+        assert [instance.services.hub.count("default", "user:42") for instance in (gateway, other)] == [0, 0]
+        assert await one.closed() == await two.closed() == (4403, "revoked")
 
 
 async def test_another_token_of_the_same_user_outlives_the_revocation_of_one(
@@ -107,6 +108,6 @@ async def test_a_token_issued_after_the_revocation_of_its_user_is_good(
     with pytest.raises(websockets.InvalidStatus):
         async with connected(gateway, "42", claims={"iat": None}):
             pass
-    later: dict[str, Any] = {"iat": int(client.frames[0].timestamp / 1000) + 2}
+    later: dict[str, Any] = {"iat": int(time.time()) + 2}
     async with connected(gateway, "42", claims=later) as client:
         await settled(tide, client)

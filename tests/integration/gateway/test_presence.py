@@ -12,7 +12,8 @@ from tests.support.clients import Client, Endpoint, connected, settled
 from tests.support.gateway import PRODUCTION_POLICY, RunningGateway, running_gateway
 from tests.support.waiting import wait_until
 
-ON = {"presence__groups": ["*"]}
+# Who waits for an answer asks on and on.
+ON: dict[str, Any] = {"presence__groups": ["*"], "limits__messages_per_s": 1_000, "limits__messages_burst": 1_000}
 OPS = {"groups": ["ops"]}
 
 

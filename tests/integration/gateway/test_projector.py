@@ -24,7 +24,7 @@ def server():
 
 @pytest.fixture
 async def own_tide(server):
-    async with Publisher(server.url, timeout_s=2) as publisher:
+    async with Publisher(server.url) as publisher:
         yield publisher
 
 
@@ -44,7 +44,7 @@ async def test_poison_is_logged_once_counted_and_dropped(gateway, tide, redis_se
         redis.xadd(WORK, {"x": "y" * 100_000})
         await tide.notify("42", title="t")
         await written(gateway, "42", 1)
-        assert redis.xlen(WORK) == redis.xpending(WORK, GROUP)["pending"] == 0
+        await wait_until(lambda: redis.xlen(WORK) == redis.xpending(WORK, GROUP)["pending"] == 0)
     assert gateway.services.metrics.poison == 2
     assert "".join(capfd.readouterr()).count("poison_notification") == 2
 
@@ -70,7 +70,7 @@ async def test_what_an_instance_left_behind_is_done_by_another(redis_url, redis_
         assert redis.xreadgroup(GROUP, "dead", {WORK: ">"})
         async with running_gateway(redis_url) as gateway:
             await written(gateway, "42", 1)
-            assert redis.xlen(WORK) == 0
+            await wait_until(lambda: redis.xlen(WORK) == 0)
 
 
 async def test_what_it_left_behind_itself_is_done_at_its_restart(redis_url, redis_server, tide) -> None:

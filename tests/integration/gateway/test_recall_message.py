@@ -188,13 +188,13 @@ async def test_after_the_time_it_is_too_late(redis_url: str) -> None:
 
 async def test_what_was_recalled_in_time_is_recalled_for_good(redis_url: str) -> None:
     async with (
-        running_gateway(redis_url, chat__recall_within_s=3) as gateway,
+        running_gateway(redis_url, chat__recall_within_s=6) as gateway,
         connected(gateway, "ann", claims=IN_G) as ann,
     ):
         event_id = await write(ann, message_id="m-1")
         assert await code(ann, "m-1") == 0
         await ann.next("message_recalled")
-        await wait_until(lambda: time.time() * 1000 > Cursor.parse(event_id).ms + 3_100)
+        await wait_until(lambda: time.time() * 1000 > Cursor.parse(event_id).ms + 6_100)
         assert [await code(ann, name) for name in (event_id, "m-1")] == [0, 0]
 
 

@@ -195,7 +195,9 @@ async def test_a_cursor_from_further_ahead_waits_for_this_instance_to_get_there(
     gateway: RunningGateway, tide: Publisher
 ) -> None:
     async with connected(gateway, "42") as client:
-        ahead = replace(Cursor.parse(client.cursor), ms=client.frames[0].timestamp + 500)
+        ahead = replace(
+            Cursor.parse(client.cursor), ms=client.frames[0].timestamp + 2_000
+        )  # the gateway waits for three seconds
     async with connected(gateway, "42", cursor=str(ahead)) as back:
         assert (back.welcome["resumed"], back.welcome["cursor"]) == (True, str(ahead))
         had = await tide.publish("notice", "had already", to="all")

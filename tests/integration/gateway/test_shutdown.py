@@ -40,7 +40,7 @@ async def test_clients_are_sent_away_one_after_the_other(redis_url: str) -> None
         async with running_gateway(redis_url, shutdown__drain_s=0.5) as gateway:
             clients = [await stack.enter_async_context(connected(gateway, str(n))) for n in range(130)]
             began = loop.time()
-        assert 0.4 <= loop.time() - began <= 5
+        assert 0.4 <= loop.time() - began <= 20
         for client in clients:
             assert (await client.closed())[0] == 1012
         assert len({client.of_type("going_away")[0].data["reconnect_in_ms"] for client in clients}) > 50
@@ -65,7 +65,7 @@ async def test_a_client_that_does_not_answer_does_not_hold_up_the_end(redis_url:
         async with running_gateway(redis_url) as gateway:
             mute = await stack.enter_async_context(raw_socket(gateway, gateway.token("42")))
             began = loop.time()
-        assert loop.time() - began < 8
+        assert loop.time() - began < 30
         await mute.read_until_end()
         assert mute.close_code == 1012
 

@@ -116,7 +116,7 @@ async def test_a_page_that_does_not_hold_is_422(service, query):
 
 async def test_redis_down_is_503_with_retry_after():
     with RedisServer() as own:
-        async with running_gateway(own.url, redis__timeout_s=0.5) as gateway:
+        async with running_gateway(own.url, redis__timeout_s=2) as gateway:
             async with calling(gateway.http_url, **bearer()) as service:
                 own.kill()
                 for answer in (

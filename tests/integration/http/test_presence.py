@@ -7,6 +7,7 @@ import itertools
 import pytest
 
 from gateway.presence import Change
+from gateway.store import keys
 from gateway.store.connection import connect
 from gateway.store.presence import PresenceStore
 from tests.integration.http.conftest import ACME_KEY, API_KEYS, bearer, calling
@@ -74,6 +75,7 @@ async def test_ten_thousand_users_come_in_pages(gateway, service, redis_url):
     redis = connect(redis_url, 5)
     numbers = itertools.count(1)
     store = PresenceStore(redis, token="t", partitions=1, maxlen=1_000)
+    await redis.hset(keys.instance("crowd"), mapping={"pid": "1", "token": "t"})  # it never beats again
     await store.claim(0, "crowd", number=next(numbers))
     for start in range(0, len(users), 250):
         changes = [Change(("default", "", user), here=True, aloud=True) for user in users[start : start + 250]]
@@ -189,9 +191,7 @@ async def test_without_redis_it_is_503():
 async def test_after_a_flush_the_answer_is_to_ask_again_until_it_is_right(redis_url, redis_server, gateway, service):
     async with connected(gateway, "alice"):
         await lists(service, "alice")
-        with redis_server.client() as client:
-            client.flushall()
-        seen = []
+        seen: list[int] = []
 
         async def is_back():
             answer = await service.get("/api/v1/users/online")
@@ -199,8 +199,13 @@ async def test_after_a_flush_the_answer_is_to_ask_again_until_it_is_right(redis_
             assert answer.status_code == 503 or answer.json()["users"] == ["alice"]
             return answer.status_code == 200
 
-        await wait_until(is_back, 30)
-        assert 503 in seen
+        async def flushed() -> bool:
+            with redis_server.client() as client:
+                client.flushall()
+            await wait_until(is_back)
+            return 503 in seen
+
+        await wait_until(flushed)  # once more, where the gateway was quicker than the first question
 
 
 async def test_the_api_alone_knows_who_is_online(redis_url, other):

@@ -8,6 +8,7 @@ import websockets
 from tests.integration.http.test_credentials import assert_problem
 from tests.support.clients import connected, settled
 from tests.support.gateway import make_token
+from tests.support.waiting import wait_until
 
 
 async def test_a_kick_closes_all_connections_of_a_user(gateway, other, service, tide):
@@ -43,6 +44,7 @@ async def test_a_revoked_user_is_closed_and_kept_out_of_every_instance(gateway, 
         assert (await service.post("/api/v1/users/1/revoke")).status_code == 202
         assert (await client.closed())[0] == 4403
     for instance in (gateway, other):
+        await wait_until(lambda instance=instance: len(instance.services.revocations))
         with pytest.raises(websockets.InvalidStatus):
             async with connected(instance, token=token):
                 pass

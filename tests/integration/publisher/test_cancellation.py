@@ -81,7 +81,7 @@ async def test_a_deadline_of_the_caller_is_an_ordinary_cancellation():
 
 async def test_a_connection_is_left_when_its_task_is_cancelled(server, url):
     with RedisServer() as own:
-        tide = Publisher(own.url, timeout_s=0.2, retries=0)
+        tide = Publisher(own.url, timeout_s=3, retries=0)
         await tide.publish("warm", 1, to="all")
         own.pause()
         future = tide.submit(EVENT)

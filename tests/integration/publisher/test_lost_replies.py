@@ -61,10 +61,10 @@ async def test_a_lost_reply_to_a_revocation_is_survived(server, proxy, open_publ
 
 async def test_a_server_that_hangs_makes_it_unknown_in_time_and_at_most_once(open_publisher):
     with RedisServer() as own, own.client() as client:
-        tide = open_publisher(own.url, timeout_s=0.8)
+        tide = open_publisher(own.url, timeout_s=4)
         await tide.publish("warm", 1, to="all")
         own.pause()
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             with pytest.raises(PublishUnknown):
                 await tide.publish("e", 1, to="all")
         own.resume()
@@ -100,7 +100,7 @@ async def test_a_killed_and_restarted_server_is_waited_for(open_publisher):
 
 async def test_no_server_is_unavailable(open_publisher):
     tide = open_publisher(f"redis://127.0.0.1:{free_port()}", timeout_s=1.0)
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         with pytest.raises(PublishUnavailable, match="nothing was stored") as caught:
             await tide.publish("e", 1, to="all")
     assert caught.value.retry_after_ms > 0
@@ -115,18 +115,18 @@ async def test_no_server_fails_all_of_many_for_that_reason(open_publisher):
 async def test_no_server_fails_a_whole_queue_in_time():
     async with Publisher(f"redis://127.0.0.1:{free_port()}", timeout_s=1.0) as tide:
         calls = [tide.publish("e", 1, to="all") for _ in range(3000)]
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             results = await asyncio.gather(*calls, return_exceptions=True)
     assert {type(result) for result in results} == {PublishUnavailable}
 
 
 async def test_a_hanging_server_fails_a_whole_queue_in_time():
     with RedisServer() as own:
-        async with Publisher(own.url, timeout_s=1.0) as tide:
+        async with Publisher(own.url, timeout_s=4) as tide:
             await tide.publish("e", 1, to="all")
             own.pause()
             calls = [tide.publish("e", 1, to="all") for _ in range(3000)]
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(60):
                 results = await asyncio.gather(*calls, return_exceptions=True)
             own.resume()
     # The first pipeline is out and unanswered, the rest never left.

@@ -95,7 +95,7 @@ async def test_a_full_memory_stores_neither_the_entry_nor_the_work(open_publishe
     if flavour == "blocking":
         pytest.skip("the same commands")
     with RedisServer() as own, own.client() as client:
-        tide = open_publisher(own.url, timeout_s=1, retries=1)
+        tide = open_publisher(own.url, timeout_s=10, retries=1)
         client.config_set("maxmemory", 1)
         with pytest.raises(PublishUnavailable, match="OutOfMemory"):
             await tide.notify("42", title="t")

@@ -137,7 +137,7 @@ class TestGroup:
     ) -> None:
         await _fill(redis, 1)
         await reader.set_position((1, 0), 1)
-        reading = asyncio.create_task(reader.read_group(10, 2_000))
+        reading = asyncio.create_task(reader.read_group(10, 30_000))
         await wait_until(lambda: _blocked(redis))
         began = time.monotonic()
         if deed == "flushall":
@@ -148,7 +148,7 @@ class TestGroup:
             await redis.xgroup_destroy(STREAM, "gw:a")
         with pytest.raises(GroupMissing):
             await reading
-        assert time.monotonic() - began < 1
+        assert time.monotonic() - began < 20
 
     async def test_it_can_be_put_back_without_memory_but_not_made(self, redis: Redis, reader: StreamReader) -> None:
         await _fill(redis, 1, 2)
@@ -201,7 +201,7 @@ class TestDeadlines:
     async def test_silence_is_an_error_and_not_an_answer(self, redis: Redis, server: RedisServer) -> None:
         async with Proxy(server.port) as proxy:
             client = connect(proxy.url, 5)
-            reader = StreamReader(client, 0, "a", timeout_s=0.2)
+            reader = StreamReader(client, 0, "a", timeout_s=2)
             await reader.connect()
             await reader.look()
             proxy.silence()
@@ -213,20 +213,20 @@ class TestDeadlines:
             ):
                 with pytest.raises(TimeoutError):
                     await call
-            assert 0.7 < time.monotonic() - began < 2
+            assert 6 < time.monotonic() - began < 30
             await reader.disconnect()
             await client.aclose()
 
     async def test_a_wait_may_be_longer_than_the_time_limit_for_an_answer(
         self, redis: Redis, server: RedisServer
     ) -> None:
-        client = connect(server.url, 0.3)
-        reader = StreamReader(client, 0, "a", timeout_s=0.3)
+        client = connect(server.url, 2)
+        reader = StreamReader(client, 0, "a", timeout_s=2)
         await reader.connect()
         await reader.look()
         await reader.set_position((0, 0), 0)
-        assert await reader.read_group(10, 700) == []
-        assert await reader.read_after((0, 0), 10, 700) == []
+        assert await reader.read_group(10, 3_000) == []
+        assert await reader.read_after((0, 0), 10, 3_000) == []
         await reader.disconnect()
         await client.aclose()
 

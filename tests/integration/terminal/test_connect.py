@@ -19,7 +19,7 @@ def frames(piped):
 
 
 async def of_type(piped, kind, count=1):
-    await wait_until(lambda: [frame["type"] for frame in frames(piped)].count(kind) >= count, 15)
+    await wait_until(lambda: [frame["type"] for frame in frames(piped)].count(kind) >= count, 60)
     return [frame for frame in frames(piped) if frame["type"] == kind]
 
 
@@ -64,7 +64,7 @@ async def test_the_end_of_a_pipe_is_not_the_end_of_the_connection(shell, tide):
 
 async def test_it_works_with_standard_input_closed(shell, tide, gateway):
     running = asyncio.create_task(shell.gateway("connect", "--json", stdin=None))
-    await wait_until(lambda: gateway.services.metrics.connections_opened, 15)
+    await wait_until(lambda: gateway.services.metrics.connections_opened, 60)
     await tide.kick("42")
     done = await running
     assert done.status == 1

@@ -50,7 +50,7 @@ async def test_the_lag_counts_what_is_not_read_per_partition(redis_shell, redis_
             done = await redis_shell.gateway("instances", "--json", GATEWAY_LOG__PARTITIONS="2")
             return {instance["id"]: instance["lag"] for instance in json.loads(done.out)["instances"]}
 
-        await wait_until(lambda: _equals(lags, {"a": [0, 0], "slow": [2, None]}), 20)
+        await wait_until(lambda: _equals(lags, {"a": [0, 0], "slow": [2, None]}), 60)
         shown = await redis_shell.gateway("instances", GATEWAY_LOG__PARTITIONS="2")
     assert " 0/0 " in shown.out
     assert " 2/? " in shown.out

@@ -20,7 +20,7 @@ def events(piped):
 
 
 async def data(piped, count):
-    await wait_until(lambda: len(piped.lines()) >= count, 15)
+    await wait_until(lambda: len(piped.lines()) >= count, 60)
     return [event["data"] for event in events(piped)]
 
 
