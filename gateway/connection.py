@@ -18,7 +18,7 @@ import structlog
 from gateway import session
 from gateway.close_codes import CloseCode
 from gateway.entry import Entry
-from gateway.errors import AuthError, CommandError
+from gateway.errors import CommandError
 from gateway.identity import Identity, addresses_of
 from gateway.limits import TokenBucket
 from gateway.log import Ahead, Found, Older
@@ -380,16 +380,6 @@ class Connection(Subscriber):
         self.close(CloseCode.RATE, "too many commands")
         return None
 
-    def auth_failed(self, error: AuthError) -> v1.Reply:
-        """Refuse the token of an `auth` frame: say so, then close."""
-        reason = error.reason
-        self._services.metrics.auth_failures[reason] += 1
-        return v1.Reply(
-            v1.AUTH_FAILED,
-            {"reason": reason, "message": str(error)},
-            then=lambda: self.close(CloseCode.UNAUTHENTICATED, reason),
-        )
-
     def _send_replies(self, replies: Iterable[tuple[Outcome, str | None]]) -> None:
         """Send replies in one write, or up to one that something has to follow at once."""
         now_ms = self._services.now_ms()
@@ -464,6 +454,14 @@ class Connection(Subscriber):
         if now >= self._ping_at and not self.paused and self.state is State.ACTIVE:
             self.socket.ping()
             self._ping_at = now + self._services.limits.ping_interval_s
+        self._schedule()
+
+    def excuse(self, seconds: float) -> None:
+        """This process stood still for a while, in which the peer could neither be heard nor take anything."""
+        self.seen_at += seconds
+        self._stall_at += seconds
+        if self.state is State.WAITING:
+            self._expires_at += seconds
         self._schedule()
 
     def _is_dead(self, now: float) -> bool:

@@ -37,18 +37,16 @@ from gateway.errors import AuthError, KeyUnknown
 from gateway.frames import is_utf8
 from gateway.handshake import Credentials
 from gateway.identity import Identity
-from gateway.listener import file_problem, listening_socket
+from gateway.listener import listening_socket
 from gateway.services import Services
 from gateway.subscriber import Wire
+from gateway.sweeper import CLOSING_TIMEOUT_S, Sweeper
 from gateway.tls import Certificate, TlsSocket
 
 _log = structlog.get_logger()
 
 _HIGH_WATER_BYTES = 16 * 1024
-_CLOSING_TIMEOUT_S = 5.0
 _REFUSED_TIMEOUT_S = 2.0  # to send the request that is refused
-_SWEEP_S = 1.0
-_PATIENCE_S = 1.0  # with a handshake, while there is no room
 _INVALID_DATA = 1007
 _PING_FRAME = b"\x89\x00"
 
@@ -83,19 +81,20 @@ class ServerOptions:
 
 
 class Server:
-    """Accepts sockets, and keeps their time."""
+    """Accepts sockets."""
 
     def __init__(self, services: Services, options: ServerOptions) -> None:
         self.services = services
         self.options = options
         self.loop = asyncio.get_running_loop()
-        self.handshaking: dict[SocketProtocol, float] = {}  # with the time of its end; in its order
-        self.closing: dict[SocketProtocol, float] = {}
+        self.sweeper = Sweeper(
+            *(self.loop, services.connections, services.metrics),
+            handshake_timeout_s=services.limits.handshake_timeout_s,
+        )
         self.sockets = 0
         self.empty = asyncio.Event()  # whether there are none
         self.empty.set()
         self._server: asyncio.Server | None = None
-        self._sweeper: asyncio.TimerHandle | None = None
         self.extensions = (
             [ServerPerMessageDeflateFactory(server_no_context_takeover=True, client_no_context_takeover=True)]
             if options.deflate_wire is not None
@@ -108,7 +107,7 @@ class Server:
             host, port, reuse_port=reuse_port, user_timeout_s=self.services.limits.heartbeat_timeout_s
         )
         self._server = await self.loop.create_server(self._accept, sock=listener, backlog=backlog)
-        self._sweeper = self.loop.call_later(_SWEEP_S, self._sweep)
+        self.sweeper.start()
         return cast(int, listener.getsockname()[1])
 
     def _accept(self) -> asyncio.Protocol:
@@ -129,36 +128,8 @@ class Server:
                 await asyncio.sleep(64 * drain_s / len(connections))
             connection.going_away(int(random.uniform(0, max(drain_s, 1.0)) * 1000))
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self.empty.wait(), _CLOSING_TIMEOUT_S)
-        for protocol in [*self.closing, *self.handshaking]:
-            protocol.abort()
-        if self._sweeper is not None:
-            self._sweeper.cancel()
-            self._sweeper = None
-
-    def _sweep(self) -> None:
-        """Do what is due for every connection: about 40 ns for each that has nothing due."""
-        now = self.loop.time()
-        self._sweeper = self.loop.call_later(_SWEEP_S, self._sweep)
-        if (problem := file_problem()) is not None:
-            _log.warning("no_file_to_open", sockets=self.sockets, error=problem)
-            self.make_room(now)
-        for connection in [c for c in self.services.connections if now >= c.due_at]:
-            connection.tick(now)
-        for reason, waiting in (("handshake", self.handshaking), ("closing", self.closing)):
-            for protocol in [protocol for protocol, until in waiting.items() if now >= until]:
-                self.services.metrics.aborted[reason] += 1
-                protocol.abort()
-
-    def make_room(self, now: float) -> None:
-        """
-        Give up the handshakes that take long: peers that only hold a socket must not keep out those who would speak.
-
-        Called where there are too many sockets or no files; else each has all of `handshake_timeout_s`.
-        """
-        begun_before = now + self.services.limits.handshake_timeout_s - _PATIENCE_S
-        for protocol in [protocol for protocol, until in self.handshaking.items() if until < begun_before]:
-            protocol.abort()
+            await asyncio.wait_for(self.empty.wait(), CLOSING_TIMEOUT_S)
+        self.sweeper.stop()
 
 
 class SocketProtocol(asyncio.Protocol):
@@ -205,12 +176,12 @@ class SocketProtocol(asyncio.Protocol):
         server.empty.clear()
         now = server.loop.time()
         if server.sockets > server.options.max_connections:
-            server.make_room(now)
-        server.handshaking[self] = now + server.services.limits.handshake_timeout_s
+            server.sweeper.make_room(now)
+        server.sweeper.handshaking[self] = now + server.services.limits.handshake_timeout_s
         self._visit = Visit(server.services, server.options.admission, transport.get_extra_info("peername"), now)
         refusal = self._visit.refusal
         if refusal is not None:
-            server.handshaking[self] = now + _REFUSED_TIMEOUT_S
+            server.sweeper.handshaking[self] = now + _REFUSED_TIMEOUT_S
             if refusal.at_once or server.options.certificate is not None:
                 self.abort()  # an answer would cost a socket, or a TLS handshake
 
@@ -252,8 +223,8 @@ class SocketProtocol(asyncio.Protocol):
         server.sockets -= 1
         if not server.sockets:
             server.empty.set()
-        server.handshaking.pop(self, None)
-        server.closing.pop(self, None)
+        server.sweeper.handshaking.pop(self, None)
+        server.sweeper.closing.pop(self, None)
         self._visit.leave()
         self._core.receive_eof()
         if self._connection is not None:
@@ -357,8 +328,8 @@ class SocketProtocol(asyncio.Protocol):
     def _end_soon(self) -> None:
         """The peer is to close the TCP connection; the sweep does not wait for it for ever."""
         server = self._server
-        server.handshaking.pop(self, None)
-        server.closing.setdefault(self, server.loop.time() + _CLOSING_TIMEOUT_S)
+        server.sweeper.handshaking.pop(self, None)
+        server.sweeper.closing.setdefault(self, server.loop.time() + CLOSING_TIMEOUT_S)
 
     # The handshake.
 
@@ -444,7 +415,7 @@ class SocketProtocol(asyncio.Protocol):
         self._core.send_response(response)
         self._response = b"".join(self._core.data_to_send())
         self.write = self._write_response
-        server.handshaking.pop(self, None)
+        server.sweeper.handshaking.pop(self, None)
         connection = self._connection = Connection(
             server.services,
             self,

@@ -97,6 +97,7 @@ LAYERS = {
     "gateway.http": 4,
     "gateway.listener": 4,
     "gateway.server": 4,
+    "gateway.sweeper": 4,
     # L5 composition
     "gateway": 5,
     "gateway.__main__": 5,

@@ -14,7 +14,7 @@ from gateway.identity import Identity
 from gateway.replies import Promise
 from gateway.session import State
 from gateway.user_limit import has_room
-from gateway.wire.v1 import AUTH_SUCCESS, ECHO, ERROR, PONG, Reply, ack
+from gateway.wire.v1 import AUTH_FAILED, AUTH_SUCCESS, ECHO, ERROR, PONG, Reply, ack
 
 if TYPE_CHECKING:
     from gateway.connection import Connection
@@ -57,7 +57,7 @@ def _auth(services: Services, connection: Connection, data: Any) -> Reply | Prom
     except KeyUnknown:
         return Promise.of(services.tasks.start("auth", _auth_after_refresh(services, connection, token, cursor)))
     except AuthError as error:
-        return connection.auth_failed(error)
+        return _failed(services, connection, error)
 
 
 async def _auth_after_refresh(services: Services, connection: Connection, token: str, cursor: str | None) -> Reply:
@@ -65,7 +65,7 @@ async def _auth_after_refresh(services: Services, connection: Connection, token:
         identity = await services.authenticator.authenticate(token, time.time())
         return _authenticated(services, connection, identity, cursor)
     except AuthError as error:
-        return connection.auth_failed(error)
+        return _failed(services, connection, error)
 
 
 def _authenticated(services: Services, connection: Connection, identity: Identity, cursor: str | None) -> Reply:
@@ -79,6 +79,14 @@ def _authenticated(services: Services, connection: Connection, identity: Identit
     now = asyncio.get_running_loop().time()
     facts = {"user_id": identity.user_id, "expires_at": int(identity.expires_at * 1000)}
     return Reply(AUTH_SUCCESS, facts, then=lambda: connection.authenticated(identity, cursor, now))
+
+
+def _failed(services: Services, connection: Connection, error: AuthError) -> Reply:
+    """Refuse a token: say so, then close."""
+    reason = error.reason
+    services.metrics.auth_failures[reason] += 1
+    data = {"reason": reason, "message": str(error)}
+    return Reply(AUTH_FAILED, data, then=lambda: connection.close(CloseCode.UNAUTHENTICATED, reason))
 
 
 def _no_room(services: Services, connection: Connection) -> Reply:

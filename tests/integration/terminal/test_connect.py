@@ -74,7 +74,8 @@ async def test_it_works_with_standard_input_closed(shell, tide, gateway):
 async def test_what_is_not_understood_is_said_and_sent_nowhere(shell):
     done = await shell.gateway("connect", "--json", stdin=b"hello\n/fly\n/join\n{nonsense\n{}\n/send g\n/quit\n")
     assert done.status == 0
-    assert [json.loads(line)["type"] for line in done.out.splitlines()] in ([], ["auth_success", "welcome"])
+    types = [json.loads(line)["type"] for line in done.out.splitlines()]
+    assert types == ["auth_success", "welcome"][: len(types)]  # it may have left before they came
     for text in (
         "/help lists them",
         "there is no /fly",
