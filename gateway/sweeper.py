@@ -73,8 +73,18 @@ class Sweeper:
             self._timer.cancel()
             self._timer = None
 
+    def make_room(self, now: float) -> None:
+        """
+        Give up the handshakes that take long: peers that only hold a socket must not keep out those who would speak.
+
+        Called where there are too many sockets or no files; else each has all of `handshake_timeout_s`.
+        """
+        begun_before = now + self._handshake_timeout_s - _PATIENCE_S
+        for socket in [socket for socket, until in self.handshaking.items() if until < begun_before]:
+            socket.abort()
+
     def _sweep(self) -> None:
-        """Do what is due for every socket: about 40 ns for each connection that has nothing due."""
+        """Do what is due for every socket; one comparison for each connection that has nothing due."""
         now = self._loop.time()
         late_s = now - self._due_at
         self.start()
@@ -98,13 +108,3 @@ class Sweeper:
         for waiting in (self.handshaking, self.closing):
             for socket in waiting:
                 waiting[socket] += seconds
-
-    def make_room(self, now: float) -> None:
-        """
-        Give up the handshakes that take long: peers that only hold a socket must not keep out those who would speak.
-
-        Called where there are too many sockets or no files; else each has all of `handshake_timeout_s`.
-        """
-        begun_before = now + self._handshake_timeout_s - _PATIENCE_S
-        for socket in [socket for socket, until in self.handshaking.items() if until < begun_before]:
-            socket.abort()

@@ -31,7 +31,7 @@ from publisher.event import (
     event_from,
     make_event,
 )
-from publisher.failure import REDIS_ERRORS, describe
+from publisher.failure import ASYNCIO_ERRORS, describe
 from publisher.groups import Groups
 from publisher.lane import Lane
 from publisher.link import open_link
@@ -177,7 +177,7 @@ class Publisher:
         try:
             async with asyncio.timeout(self._options.timeout_s):
                 text = await self._client.hget(keys.templates(), "json")
-        except REDIS_ERRORS as error:
+        except ASYNCIO_ERRORS as error:
             self._book.failed(describe(error), time.monotonic())
         else:
             self._book.take(text, time.monotonic())

@@ -14,6 +14,9 @@ from redis import exceptions as redis_errors
 # All that redis-py raises; its cluster exceptions stand outside of its own tree.
 REDIS_ERRORS: Final = (redis_errors.RedisError, redis_errors.RedisClusterException, OSError)
 
+# uvloop has a RuntimeError for a connection that is written to after the peer has closed it; redis-py passes it on.
+ASYNCIO_ERRORS: Final = (*REDIS_ERRORS, RuntimeError)
+
 
 class Failure(Enum):
     """What became of a command."""

@@ -18,7 +18,7 @@ from redis.exceptions import RedisError
 from redis.retry import Retry
 
 from publisher.delivery import Exchange
-from publisher.failure import REDIS_ERRORS, Failure, failure_of, has_closed, is_demotion
+from publisher.failure import ASYNCIO_ERRORS, Failure, failure_of, has_closed, is_demotion
 
 _MAX_REDIRECTIONS = 3
 
@@ -41,7 +41,7 @@ class PoolLink:
         try:
             async with asyncio.timeout_at(exchange.deadline):
                 connection = await self._pool.get_connection()
-        except REDIS_ERRORS as error:
+        except ASYNCIO_ERRORS as error:
             exchange.not_sent(error)
             return
         try:
@@ -63,7 +63,7 @@ class ClusterLink:
             try:
                 async with asyncio.timeout_at(exchange.deadline):
                     node, connection = await self._connect(exchange.slot_key)
-            except REDIS_ERRORS as error:
+            except ASYNCIO_ERRORS as error:
                 self._map_is_stale = True
                 exchange.not_sent(error)
                 return
@@ -113,7 +113,7 @@ async def _converse(connection: Any, exchange: Exchange) -> bool:
                 if demoted:
                     await connection.disconnect(nowait=True)
                     return True
-    except REDIS_ERRORS as error:
+    except ASYNCIO_ERRORS as error:
         await connection.disconnect(nowait=True)
         exchange.lost(error)
         return True

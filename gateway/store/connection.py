@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from redis.asyncio import Redis
 from redis.backoff import NoBackoff
+from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import NoScriptError
 from redis.retry import Retry
 
@@ -25,7 +26,7 @@ def connect(url: str, timeout_s: float) -> Redis:
     RESP2, because reply shapes differ between protocols; no retries of redis-py's own, because what may be retried
     is decided where the command is known.
     """
-    return Redis.from_url(
+    redis = Redis.from_url(
         url,
         protocol=2,
         socket_timeout=timeout_s,
@@ -33,6 +34,22 @@ def connect(url: str, timeout_s: float) -> Redis:
         retry=Retry(NoBackoff(), 0),
         health_check_interval=0,
     )
+    pool: Any = redis.connection_pool
+    pool.connection_class = _telling(pool.connection_class)
+    return redis
+
+
+def _telling(kind: Any) -> type:
+    """Return a class of connections (TCP, TLS or unix) that say in redis-py's terms that they are lost."""
+
+    class Connection(kind):  # type: ignore[misc]  # known at run time only
+        async def send_packed_command(self, *args: Any, **options: Any) -> None:
+            try:
+                await super().send_packed_command(*args, **options)
+            except RuntimeError as error:  # uvloop's, where the peer has closed; asyncio's own loop says nothing here
+                raise RedisConnectionError(f"the connection is lost: {error}") from error
+
+    return Connection
 
 
 def script(name: str) -> Script:
