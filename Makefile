@@ -37,12 +37,11 @@ setup: .venv/installed ## create .venv and install everything into it
 run: .venv/runnable ## run a gateway in dev mode, on an embedded Redis
 	@exec $(BIN)/python -m gateway serve -c etc/gateway.dev.yaml
 
-# In the order of their folders, so that the longest tests do not begin last.
 test: .venv/installed ## run all tests, linters and the type checker
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
-	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
+	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 
 lint: .venv/installed ## run the linters and the type checker
 	$(BIN)/ruff check .

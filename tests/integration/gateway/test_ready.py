@@ -93,7 +93,8 @@ async def test_a_server_that_takes_no_writes_is_said_to_and_noticed_when_it_does
             await redis.config_set("min-replicas-to-write", 1)
             await wait_until(lambda: says(gateway, "partition 0: publishing fails"), 20)
             await wait_until(lambda: says(gateway, "partition 0: Redis fails with NOREPLICAS"), 20)
-            assert gateway.services.metrics.redis_errors["PublishUnavailable"] > 0
+            errors = gateway.services.metrics.redis_errors  # unknown, where a busy machine kept an answer waiting
+            assert errors["PublishUnavailable"] + errors["PublishUnknown"] > 0
             code, said = await http_get_json(gateway.port, "/ready")
             assert (code, said["ready"]) == (503, False)
             await redis.config_set("min-replicas-to-write", 0)
