@@ -9,7 +9,9 @@ command. Whatever is anything else, from its first byte on, is the core's.
 from __future__ import annotations
 
 from collections.abc import Generator, Sequence
+from typing import Any
 
+from websockets.frames import DATA_OPCODES, Frame
 from websockets.protocol import State
 from websockets.server import ServerProtocol
 from websockets.streams import StreamReader
@@ -32,6 +34,11 @@ _ABNORMAL = 1006
 class Core(ServerProtocol):
     """One connection's protocol: bytes in; messages, requests and bytes out."""
 
+    def __init__(self, *, max_size: int, **options: Any) -> None:
+        self._longest = max_size
+        self._in_pieces = False  # the beginning of a message has come, and not its end
+        super().__init__(max_size=max_size, **options)
+
     def parse(self) -> Generator[None]:
         """See `Protocol`, which calls this once, before anything is read."""
         self.reader: _Reader = _Reader()
@@ -45,7 +52,7 @@ class Core(ServerProtocol):
     def take_texts(self, data: bytes) -> tuple[list[bytes], bytes]:
         """Return the messages with which `data` begins, as far as they are whole text frames, and what is left."""
         texts: list[bytes] = []
-        if not self.reader.between_frames or self.current_size is not None or self.state is not State.OPEN:
+        if not self.reader.between_frames or self._in_pieces or self.state is not State.OPEN:
             return texts, data
         begin, size = 0, len(data)
         while size - begin > 2 + _MASK_BYTES and data[begin] == _FIN_TEXT:
@@ -58,11 +65,17 @@ class Core(ServerProtocol):
                 break
             payload_at = mask_at + _MASK_BYTES
             end = payload_at + length
-            if end > size or (self.max_message_size is not None and length > self.max_message_size):
+            if end > size or length > self._longest:
                 break
             texts.append(apply_mask(data[payload_at:end], data[mask_at:payload_at]))
             begin = end
         return texts, data[begin:]
+
+    def recv_frame(self, frame: Frame) -> None:
+        """See `Protocol`."""
+        super().recv_frame(frame)
+        if frame.opcode in DATA_OPCODES:
+            self._in_pieces = not frame.fin
 
     @property
     def ended_with(self) -> int:

@@ -24,7 +24,7 @@ MASK = b"\x01\x80\xff\x7f"
 
 
 def opened(extra: bytes = b"", **options: Any) -> Core:
-    core = Core(max_size=MAX_SIZE, **options)
+    core = Core(**{"max_size": MAX_SIZE, **options})
     core.receive_data(HANDSHAKE + extra + b"\r\n")
     (request,) = core.events_received()
     core.send_response(core.accept(request))  # type: ignore[arg-type]
@@ -98,8 +98,7 @@ def test_what_is_large_is_left_to_the_core(size: int) -> None:
 
 
 def test_no_more_than_the_limit_is_taken() -> None:
-    core = opened()
-    core.max_message_size = 10
+    core = opened(max_size=10)
     data = masked(b"x" * 11, mask=MASK)
     assert core.take_texts(masked(b"x" * 10, mask=MASK) + data) == ([b"x" * 10], data)
 
@@ -113,7 +112,7 @@ def test_a_text_within_a_message_in_pieces_is_the_core_s() -> None:
 
 def test_nothing_is_taken_before_the_handshake_or_after_the_end() -> None:
     data = masked(b"text", mask=MASK)
-    core = Core()
+    core = Core(max_size=MAX_SIZE)
     assert core.take_texts(data) == ([], data)
     core.receive_data(HANDSHAKE + b"\r\n")
     assert core.take_texts(data) == ([], data)
