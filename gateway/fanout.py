@@ -14,7 +14,7 @@ from collections.abc import Callable, Collection, Container, Iterator, Mapping, 
 from dataclasses import dataclass
 from functools import partial
 
-from gateway.entry import Entry, Item, Options, are_packed, unpack
+from gateway.entry import Entry, Item, Options, unpack
 from gateway.hub import Hub
 from gateway.log import Log
 from gateway.outcomes import EXPIRED
@@ -77,8 +77,7 @@ class Fanout:
         if not batch:
             return
         before = self._at = self._log.head
-        self._log.extend(batch, now_ms)
-        if not are_packed(batch) and not self._deliver_at_once(batch):
+        if self._log.extend(batch, now_ms) and not self._deliver_at_once(batch):
             self._gather(batch, now_ms)
             self._flush(before, now_ms)
         self._at = None

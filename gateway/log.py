@@ -171,12 +171,18 @@ class Log:
 
     # What the consumer does.
 
-    def extend(self, entries: Sequence[Item], now_ms: int) -> None:
-        """Append entries of one partition, in ascending order of id, and let go of what is too old or too much."""
+    def extend(self, entries: Sequence[Item], now_ms: int) -> bool:
+        """
+        Append entries of one partition, in ascending order of id, and let go of what is too old or too much.
+
+        Returns:
+            Whether any of them is decoded: whether somebody may want it.
+        """
         if not entries:
-            return
+            return False
         partition = self.partitions[partition_of(entries[0])]
-        if not are_packed(entries):
+        decoded = not are_packed(entries)
+        if decoded:
             self._number(entries, partition.epoch)
         last = self.head + len(entries)
         partition.append(self.head + 1, last)
@@ -185,6 +191,7 @@ class Log:
         self.head = last
         self._bytes += footprint_of(entries)
         self._evict(now_ms)
+        return decoded
 
     def _number(self, entries: Sequence[Item], epoch: str) -> None:
         """Give those that are decoded their place, and note what their options ask for."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
@@ -110,15 +111,20 @@ async def test_one_partition_that_is_lost_leaves_the_others_as_they_are(server: 
             assert len(resyncs(client)) == 1
 
 
-async def test_another_epoch_is_noticed_where_nothing_is_published(
+async def test_another_epoch_is_noticed_within_about_a_second_where_nothing_is_published(
     server: RedisServer, gateway: RunningGateway, tide: Publisher, ticker: Ticker
 ) -> None:
-    async with connected(gateway) as alice:
-        await ticker.tick()
-        await settled(tide, alice)
-        with server.client() as client:
-            client.delete(EPOCH)
-        await told(alice, reason="epoch")
+    times = []
+    for _ in range(3):
+        async with connected(gateway) as alice:
+            await ticker.tick()
+            await settled(tide, alice)
+            began = time.monotonic()
+            with server.client() as client:
+                client.delete(EPOCH)
+            await told(alice, reason="epoch")
+            times.append(time.monotonic() - began)
+    assert min(times) < 2, times  # of three: a busy machine may stand still in one
 
 
 async def test_a_flushed_log_that_was_written_at_once_loses_nothing_new(

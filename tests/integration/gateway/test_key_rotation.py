@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 
 import jwt
 import pytest
@@ -37,7 +37,7 @@ def provider(monkeypatch: pytest.MonkeyPatch) -> Iterator[Provider]:
 
 
 @pytest.fixture
-async def gateway(redis_url: str, provider: Provider):
+async def gateway(redis_url: str, provider: Provider) -> AsyncIterator[RunningGateway]:
     async with running_gateway(redis_url, auth__jwks_url=provider.url, auth__algorithms=["ES256", "HS256"]) as gateway:
         await wait_until(lambda: len(provider.requests) == 1)
         async with connected(gateway, token=token(FIRST, "first")):
@@ -75,7 +75,7 @@ async def test_commands_that_came_along_are_answered_then(gateway: RunningGatewa
     await asked(provider)
     writer.write(masked(b'{"type":"echo","message_id":"1","data":"early"}'))
     provider.gate.set()
-    got = await asyncio.wait_for(reader.readuntil(b'"early"'), 10)
+    got = await asyncio.wait_for(reader.readuntil(b'"early"'), 30)
     assert got.startswith(b"HTTP/1.1 101 ")
     assert got.index(b'"welcome"') < got.index(b'"early"')
     writer.close()

@@ -30,6 +30,21 @@ async def test_a_kicked_user_is_closed_everywhere_before_what_comes_next(
         assert (await one.closed())[0] == (await two.closed())[0] == 4403
 
 
+@pytest.mark.parametrize("order", ["kick", "revoke"])
+async def test_it_takes_effect_on_every_instance_within_a_second(
+    gateway: RunningGateway, other: RunningGateway, tide: Publisher, order: str
+) -> None:
+    times = []
+    for user in ("51", "52", "53"):
+        async with connected(gateway, user) as one, connected(other, user) as two:
+            began = time.monotonic()
+            await (tide.kick(user) if order == "kick" else tide.revoke(user=user))
+            await one.closed()
+            await two.closed()
+            times.append(time.monotonic() - began)
+    assert min(times) < 1, times  # of three: a busy machine may stand still in one
+
+
 async def test_a_kick_has_the_code_and_the_reason_of_its_caller(gateway: RunningGateway, tide: Publisher) -> None:
     for code, reason in ((4409, "elsewhere"), (1000, "done"), (4999, "é" * 61)):
         async with connected(gateway, "42") as client:
