@@ -20,7 +20,7 @@ from gateway.close_codes import CloseCode
 from gateway.entry import Entry
 from gateway.errors import CommandError
 from gateway.identity import Identity, addresses_of
-from gateway.limits import TokenBucket
+from gateway.limits import TokenBucket, wait_ms
 from gateway.log import Ahead, Found, Older
 from gateway.profiles import Profile
 from gateway.replies import Outcome, Replies
@@ -332,7 +332,7 @@ class Connection(Subscriber):
             command = v1.decode_command(payload)
             message_id = command.message_id
             if wait_s:
-                raise CommandError(429, "too many commands", retry_after_ms=int(wait_s * 1000) + 1)
+                raise CommandError(429, "too many commands", retry_after_ms=wait_ms(wait_s))
             reply = self._function(command.type)(self, message_id, command.data)
         except CommandError as error:
             self._services.metrics.commands["error"] += 1

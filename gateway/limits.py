@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from math import ceil
+
 
 class TokenBucket:
     """
@@ -27,3 +29,8 @@ class TokenBucket:
             return 0.0
         self._tokens = tokens
         return (1.0 - tokens) / self._rate
+
+
+def wait_ms(wait_s: float) -> int:
+    """Return the whole milliseconds after which a token is there for sure, by a clock that counts whole ones itself."""
+    return ceil(wait_s * 1000) + 1

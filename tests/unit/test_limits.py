@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.limits import TokenBucket
+from gateway.limits import TokenBucket, wait_ms
 
 RATES = st.floats(0.1, 1_000)
 BURSTS = st.floats(1, 100)
@@ -80,3 +80,17 @@ def test_waits_are_positive_and_bounded(rate: float, burst: float, steps: list[f
     for step in steps:
         now += step
         assert 0 <= bucket.take(now) <= 1 / rate
+
+
+@given(
+    st.sampled_from([0.1, 0.2, 1.0, 20.0]) | RATES, st.integers(0, 10**11), st.lists(st.integers(0, 5_000), min_size=2)
+)
+def test_who_waits_the_milliseconds_told_is_served(rate: float, now_us: int, pauses_us: list[int]) -> None:
+    """By the clock of a loop, which cuts time off to whole milliseconds."""
+    bucket = TokenBucket(rate, 1, now=now_us // 1000 / 1000)
+    for pause_us in pauses_us:
+        now_us += pause_us
+        wait_s = bucket.take(now_us // 1000 / 1000)
+        if wait_s:
+            now_us += wait_ms(wait_s) * 1000
+            assert bucket.take(now_us // 1000 / 1000) == 0
