@@ -46,6 +46,7 @@ class Refusal:
 
 BLOCKED: Final = Refusal("blocked", HTTPStatus.FORBIDDEN, "this address may not connect", None)
 FULL: Final = Refusal("connections", HTTPStatus.SERVICE_UNAVAILABLE, "too many connections", RETRY_AFTER_S)
+LEAVING: Final = Refusal("leaving", HTTPStatus.SERVICE_UNAVAILABLE, "the gateway restarts", RETRY_AFTER_S)
 USER: Final = Refusal("user", HTTPStatus.TOO_MANY_REQUESTS, "too many connections of this user", RETRY_AFTER_S)
 _CROWDED: Final = "too many connections from this address"
 _CROWD: Final = Refusal("address", HTTPStatus.TOO_MANY_REQUESTS, _CROWDED, RETRY_AFTER_S)

@@ -53,10 +53,17 @@ class Visit:
             self._refuse(admission.FULL)
         return self.refusal
 
-    def opening(self, identity: Identity | None) -> Refusal | None:
-        """Look again, when the session is about to open: the rules may have changed since, and the user is known."""
+    def opening(self, identity: Identity | None, *, leaving: bool) -> Refusal | None:
+        """
+        Look again, when the session is about to open: the rules may have changed since, and the user is known.
+
+        Args:
+            leaving: The gateway sends its clients away.
+        """
         rules = self._admission.rules
-        if not rules.empty and rules.blocks(self.address, self._services.now_ms()):
+        if leaving:
+            self._refuse(admission.LEAVING)
+        elif not rules.empty and rules.blocks(self.address, self._services.now_ms()):
             self._refuse(admission.BLOCKED)
         elif identity is not None and not has_room(self._services, identity):
             self._refuse(admission.USER)

@@ -78,6 +78,7 @@ class _Life:
         self._stop = asyncio.Event()
         self._starting: asyncio.Task[Any] | None = None
         self._application_running: Application | ApiApplication | None = None
+        self._reload_due = False  # it was asked for during the start, when the files may have been read already
         self._at_once: Callable[[], None]
         self._manager = ServiceManager.of(os.environ)
 
@@ -99,6 +100,8 @@ class _Life:
             async with self._application() as application:
                 self._starting = None
                 self._application_running = application
+                if self._reload_due:
+                    application.reload()
                 with self._announced(application.port):
                     self._manager.ready(f"Serving on port {application.port}")
                     await self._end(application)
@@ -133,9 +136,11 @@ class _Life:
             loop.add_signal_handler(signal.SIGHUP, self._reload)
 
     def _reload(self) -> None:
-        if self._application_running is not None:
-            with self._manager.reloading():
-                self._application_running.reload()
+        if self._application_running is None:
+            self._reload_due = True
+            return
+        with self._manager.reloading():
+            self._application_running.reload()
 
     @contextlib.contextmanager
     def _announced(self, port: int, /) -> Iterator[None]:

@@ -91,6 +91,7 @@ class Server:
             *(self.loop, services.connections, services.metrics),
             handshake_timeout_s=services.limits.handshake_timeout_s,
         )
+        self.leaving = False  # nobody is let in any more
         self.sockets = 0
         self.empty = asyncio.Event()  # whether there are none
         self.empty.set()
@@ -122,6 +123,7 @@ class Server:
         if self._server is not None:
             self._server.close()
             self._server = None
+        self.leaving = True  # also to those whose handshake is under way: nobody would send them away
         connections = list(self.services.connections)
         for number, connection in enumerate(connections):
             if number and number % 64 == 0:
@@ -406,7 +408,7 @@ class SocketProtocol(asyncio.Protocol):
         if identity is not None and server.services.revocations.is_revoked(identity):
             self._refuse(AuthError("revoked"))
             return
-        refusal = self._visit.opening(identity)
+        refusal = self._visit.opening(identity, leaving=server.leaving)
         if refusal is not None:
             self._turn_away(refusal)
             return

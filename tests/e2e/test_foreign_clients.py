@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import json
 import shutil
-import subprocess
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +19,7 @@ import websocket
 from publisher import Publisher
 from tests.support.clients import connected
 from tests.support.gateway import GatewayProcess
+from tests.support.javascript import npm_packages
 from tests.support.redis_server import RedisServer
 from tests.support.waiting import wait_until
 
@@ -137,8 +137,7 @@ async def test_websocket_client_reads_the_close_code_of_a_kick(pair: Pair) -> No
         with blocking_client(f"{pair.two.url}?token={pair.two.token('kicked')}") as client:
             receive(client, "welcome")
             asyncio.run_coroutine_threadsafe(pair.tide.kick("kicked", reason="bye"), loop).result(_TIMEOUT_S)
-            opcode, payload = client.recv_data()
-            assert opcode == websocket.ABNF.OPCODE_CLOSE
+            _, payload = _last_frame(client)
             return int.from_bytes(payload[:2], "big"), payload[2:].decode()
 
     loop = asyncio.get_running_loop()
@@ -198,27 +197,12 @@ async def test_aiohttp_reads_health_and_refusals(pair: Pair) -> None:
 # Node's `ws`.
 
 
-@pytest.fixture(scope="module")
-def node_modules(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the npm package `ws` in it."""
-    if shutil.which("node") is None or shutil.which("npm") is None:
-        pytest.skip("needs node and npm")
-    folder = tmp_path_factory.mktemp("node")
-    command = ["npm", "install", "--no-audit", "--no-fund", "--silent", "ws"]
-    try:
-        installed = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=120, check=False)
-    except subprocess.TimeoutExpired:
-        pytest.skip("needs the npm registry: npm install took too long")
-    if installed.returncode:
-        pytest.skip(f"needs the npm package ws: {installed.stderr[-200:]}")
-    return folder
-
-
-async def test_nodes_ws_talks_moves_to_the_other_instance_and_is_refused(pair: Pair, node_modules: Path) -> None:
+async def test_nodes_ws_talks_moves_to_the_other_instance_and_is_refused(pair: Pair) -> None:
     script = Path(__file__).with_name("foreign_client.mjs")
     token = pair.one.token("node")
+    packages = npm_packages()
     process = await asyncio.create_subprocess_exec(
-        *("node", str(script), str(node_modules), pair.one.url, pair.two.url, token),
+        *("node", str(script), str(packages), pair.one.url, pair.two.url, token),
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
     )
@@ -271,17 +255,22 @@ async def test_nodes_ws_talks_moves_to_the_other_instance_and_is_refused(pair: P
 # The shell.
 
 
-async def run(*command: str, feed: str = "") -> str:
-    """Run a program; return its output."""
+async def run(*command: str, feed: str = "", until: str = "") -> str:
+    """Run a program; return its output: all of it, or, where the program would go on, what there is with `until`."""
     process = await asyncio.create_subprocess_exec(
         *command, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL
     )
     try:
         async with asyncio.timeout(_TIMEOUT_S):
-            output, _ = await process.communicate(feed.encode())
+            if until:
+                assert process.stdout is not None
+                output = await process.stdout.readuntil(until.encode())
+            else:
+                output, _ = await process.communicate(feed.encode())
     finally:
         with contextlib.suppress(ProcessLookupError):
             process.kill()
+        await process.wait()
     return output.decode(errors="replace")
 
 
@@ -294,10 +283,9 @@ async def test_curl_reads_health_and_upgrades(pair: Pair) -> None:
     upgrade = ["-H", "Connection: Upgrade", "-H", "Upgrade: websocket", "-H", "Sec-WebSocket-Version: 13"]
     key = ["-H", "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ=="]
     url = f"{base}/ws?token={pair.one.token('curl')}"
-    answered = await run("curl", "-s", "-i", "--http1.1", "--max-time", "5", *upgrade, *key, url)
+    answered = await run("curl", "-s", "-i", "-N", "--http1.1", *upgrade, *key, url, until='"type":"welcome"')
     assert answered.startswith("HTTP/1.1 101 Switching Protocols")
     assert "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=" in answered  # RFC 6455, section 1.3
-    assert '"type":"welcome"' in answered
 
 
 async def test_websocat_talks(pair: Pair) -> None:

@@ -16,6 +16,8 @@ from tests.e2e.test_workers import COMMAND, Pool, listening
 from tests.support.certificates import Authority, common_name
 from tests.support.clients import connected
 from tests.support.gateway import ApiProcess, GatewayProcess
+from tests.support.proxy import Proxy
+from tests.support.redis_server import RedisServer
 from tests.support.terminal import Piped
 from tests.support.waiting import wait_until
 
@@ -101,6 +103,25 @@ async def test_the_api_alone_reloads_too(redis_url: str, ca: Authority, paths: t
         exchange(paths, ca, "two")
         api.signal(signal.SIGHUP)
         await wait_until(lambda: shown(port, ca) == "two")
+
+
+async def test_sighup_during_the_start_counts_as_well(
+    redis_server: RedisServer, ca: Authority, paths: tuple[str, str]
+) -> None:
+    files = {"http__tls_certificate": paths[0], "http__tls_key": paths[1]}
+    async with Proxy(redis_server.port) as proxy:
+        proxy.hold()
+        api = ApiProcess(proxy.url, redis__timeout_s=60, **files)
+        try:
+            api.launch()
+            await wait_until(lambda: proxy.connections, 60)  # by now it has read its certificate
+            exchange(paths, ca, "two")
+            api.signal(signal.SIGHUP)
+            proxy.restore()
+            (listening,) = await wait_until(lambda: api.log_events("http_listening"), 60)
+            await wait_until(lambda: shown(listening["port"], ca) == "two")
+        finally:
+            await api.remove()
 
 
 async def test_a_bad_certificate_refuses_the_start_in_one_line(redis_url: str, tmp_path: Path) -> None:

@@ -32,6 +32,7 @@ class Pool:
         own = {
             "GATEWAY_LISTEN__PORT": str(self.port),
             "GATEWAY_LISTEN__HOST": "127.0.0.1",
+            "GATEWAY_HTTP__PORT": "0",
             "GATEWAY_REDIS__URL": self._redis_url,
             "GATEWAY_AUTH__SECRET": SECRET,
             "GATEWAY_INSTANCE__ID": "pool",
@@ -56,7 +57,8 @@ def pool(tmp_path, redis_url, redis_server):
 
 def lines(supervisor, event):
     """Return the lines of the log that report an event, the workers' included."""
-    parsed = [json.loads(line) for line in supervisor.err.splitlines() if line.startswith("{")]
+    complete, _, _ = supervisor.err.rpartition("\n")
+    parsed = [json.loads(line) for line in complete.splitlines() if line.startswith("{")]
     return [line for line in parsed if line["event"] == event]
 
 
@@ -137,7 +139,7 @@ async def test_what_is_wrong_for_all_is_said_once(pool, redis_url):
 
 
 async def test_what_the_first_worker_meets_ends_the_start(tmp_path, redis_server):
-    pool = Pool(tmp_path, f"redis://127.0.0.1:{free_port()}", redis_server)
+    pool = Pool(tmp_path, "redis://127.0.0.1:1", redis_server)
     async with pool.run(3) as supervisor:
         assert await supervisor.ended() == 1
     assert supervisor.err.count("gateway: redis.url: the server cannot be used") == 1
@@ -161,7 +163,8 @@ async def test_a_count_that_is_none_is_wrong_usage(pool, count):
 
 async def test_dev_mode_has_one_server_and_greets_once(tmp_path):
     port = free_port()
-    environ = clean_environment(GATEWAY_MODE="dev", GATEWAY_LISTEN__PORT=str(port), GATEWAY_LOGGING__FORMAT="json")
+    ports = {"GATEWAY_LISTEN__PORT": str(port), "GATEWAY_HTTP__PORT": "0"}
+    environ = clean_environment(GATEWAY_MODE="dev", GATEWAY_LOGGING__FORMAT="json", **ports)
     async with Piped([*COMMAND, "3"], cwd=tmp_path, environ=environ) as supervisor:
         await supervisor.shows("order.shipped")
         assert len(lines(supervisor, "listening")) == 3

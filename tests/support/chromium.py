@@ -54,7 +54,8 @@ class Chromium:
     @contextlib.asynccontextmanager
     async def visit(self) -> AsyncIterator[Visit]:
         """Have a profile of one's own for as long as the context lasts."""
-        async with connect(self._endpoint, max_size=None, proxy=None, ping_interval=None) as socket:
+        options: dict[str, Any] = {"max_size": None, "proxy": None, "ping_interval": None, "open_timeout": _TIMEOUT_S}
+        async with connect(self._endpoint, **options) as socket:
             link = _Link(socket)
             try:
                 created = await link.call("Target.createBrowserContext", {"disposeOnDetach": True})
@@ -112,6 +113,7 @@ class Visit:
         page = Page(self._link, target, attached["sessionId"])
         for domain in ("Page", "Runtime", "Network"):
             await page.call(f"{domain}.enable")
+        await page.call("Page.setLifecycleEventsEnabled", {"enabled": True})
         if url != "about:blank":
             await page.go(url)
         return page
@@ -130,7 +132,7 @@ class Page:
         self._link = link
         self._target_id = target_id
         self._session_id = session_id
-        self._loads = 0
+        self._loaded: set[str] = set()  # the documents, by the names of their loaders
         self.errors: list[str] = []
         self.requests: list[str] = []
         link.pages[session_id] = self
@@ -141,10 +143,15 @@ class Page:
 
     async def go(self, url: str) -> None:
         """Load another page in the tab."""
-        before = self._loads
         answer = await self.call("Page.navigate", {"url": url})
         assert "errorText" not in answer, f"{url}: {answer['errorText']}"
-        await self._link.until(lambda: self._loads > before)
+        await self._link.until(lambda: answer["loaderId"] in self._loaded)
+
+    async def reload(self) -> None:
+        """Load the page anew."""
+        before = len(self._loaded)
+        await self.call("Page.reload")
+        await self._link.until(lambda: len(self._loaded) > before)
 
     async def evaluate(self, expression: str) -> Any:
         """
@@ -198,8 +205,8 @@ class Page:
 
     def hear(self, method: str, parameters: dict[str, Any]) -> None:
         """Take an event of the protocol."""
-        if method == "Page.loadEventFired":
-            self._loads += 1
+        if method == "Page.lifecycleEvent" and parameters["name"] == "load":
+            self._loaded.add(parameters["loaderId"])
         elif method == "Runtime.exceptionThrown":
             self.errors.append(_said(parameters["exceptionDetails"]))
         elif method == "Runtime.consoleAPICalled" and parameters["type"] == "error":

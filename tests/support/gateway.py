@@ -174,7 +174,8 @@ class GatewayProcess:
 
     def log_events(self, name: str) -> list[dict[str, Any]]:
         """Return the lines of its log that report the event `name`."""
-        lines = [json.loads(line) for line in self.log.splitlines() if line.startswith("{")]
+        complete, _, _ = self.log.rpartition("\n")  # one may just be written
+        lines = [json.loads(line) for line in complete.splitlines() if line.startswith("{")]
         return [line for line in lines if line.get("event") == name]
 
     def token(self, user: str | int, **claims: Any) -> str:

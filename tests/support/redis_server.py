@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib.util
+import itertools
 import os
 import random
 import shutil
@@ -18,7 +19,7 @@ import signal
 import socket
 import subprocess
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Self
 
@@ -49,6 +50,10 @@ def redis8_binary() -> str | None:
     return str(path) if os.access(path, os.X_OK) else None
 
 
+_FIRST_PORT = 15_000
+_SHARES = 8
+_PORTS_EACH = 2_000
+
 BINARIES: dict[str, Callable[[], str | None]] = {
     "valkey9": valkey_binary,
     "redis7": redis7_binary,
@@ -57,12 +62,27 @@ BINARIES: dict[str, Callable[[], str | None]] = {
 
 
 def free_port() -> int:
-    """Return a TCP port that nobody listens on, and below those that the system gives to outgoing connections."""
+    """
+    Return a TCP port that nobody listens on, and below those that the system gives to outgoing connections.
+
+    No other worker of pytest-xdist is given it, and nobody here is for long: it may be a while until it is bound.
+    """
     while True:
-        port = random.randrange(15_000, 32_000)
+        port = next(_ports)
         with socket.socket() as probe, contextlib.suppress(OSError):
             probe.bind(("127.0.0.1", port))
             return port
+
+
+def _own_ports() -> Iterator[int]:
+    """Yield the ports of this worker, one after the other, from anywhere among them, for ever."""
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % _SHARES
+    first = _FIRST_PORT + worker * _PORTS_EACH
+    for number in itertools.count(random.randrange(_PORTS_EACH)):
+        yield first + number % _PORTS_EACH
+
+
+_ports = _own_ports()
 
 
 class RedisServer:

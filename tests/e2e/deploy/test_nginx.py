@@ -69,7 +69,8 @@ def nginx(gateways, tmp_path):
 
 @pytest.fixture
 async def browser(nginx):
-    async with httpx.AsyncClient(verify=nginx.ssl, trust_env=False, base_url=nginx.http_url) as client:
+    options = {"verify": nginx.ssl, "trust_env": False, "timeout": 30}
+    async with httpx.AsyncClient(base_url=nginx.http_url, **options) as client:
         yield client
 
 
@@ -169,7 +170,7 @@ async def test_no_log_has_a_token_whatever_goes_wrong(gateways, nginx, browser):
     query = f"token={SECRET_QUERY}"
     for path in (f"/nothing?{query}", f"/api/v1/notifications?{query}", f"/metrics?{query}", f"/ws/?{query}"):
         await browser.get(path, headers={"Referer": f"https://a.example.com/?{query}"})
-    async with httpx.AsyncClient(trust_env=False) as plain:
+    async with httpx.AsyncClient(trust_env=False, timeout=30) as plain:
         moved = await plain.get(f"http://127.0.0.1:{nginx.plain_port}/ws?{query}")
         assert moved.status_code == 308
     for gateway in gateways:

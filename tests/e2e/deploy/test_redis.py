@@ -9,6 +9,7 @@ from tests.docs.markdown import ROOT
 from tests.support.clients import connected, settled
 from tests.support.gateway import running_gateway
 from tests.support.redis_server import BINARIES, RedisServer
+from tests.support.waiting import wait_until
 
 CONFIGURATION = ROOT / "deploy" / "redis" / "redis.conf"
 OF_THE_MACHINE = ("bind", "port")  # a test has its own
@@ -38,6 +39,8 @@ async def test_a_gateway_takes_it_and_what_was_published_survives_a_kill(server)
     with server.client() as redis:
         assert redis.config_get("maxmemory-policy") == {"maxmemory-policy": "noeviction"}
         before = redis.xlen("tg:{events:0}")
+        # With `everysec` a write may wait while the one before it is being synced; a kill must not come before it.
+        await wait_until(lambda: redis.info("persistence")["aof_buffer_length"] == 0)
     server.kill()
     server.start()
     with server.client() as redis:

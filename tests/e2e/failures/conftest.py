@@ -8,7 +8,7 @@ import pytest
 
 from gateway import consumer
 from publisher import Publisher
-from tests.e2e.failures.scene import Ticker
+from tests.e2e.failures.scene import PATIENCE_S, Ticker
 from tests.support.gateway import RunningGateway, running_gateway
 from tests.support.redis_server import RedisServer
 
@@ -22,8 +22,8 @@ def server() -> Iterator[RedisServer]:
 
 @pytest.fixture
 async def tide(server: RedisServer) -> AsyncIterator[Publisher]:
-    """A publisher."""
-    async with Publisher(server.url) as tide:
+    """A publisher that outlasts a machine which stands still for a while."""
+    async with Publisher(server.url, timeout_s=PATIENCE_S) as tide:
         yield tide
 
 

@@ -14,6 +14,7 @@ from gateway.store.inbox import Inbox, inbox_rules
 from publisher import Publisher, PublishError
 from publisher.event import KIND_NOTIFY
 from publisher.keys import inbox_work, stream
+from tests.e2e.failures.scene import PATIENCE_S
 from tests.support.clients import connected
 from tests.support.gateway import GatewayProcess
 from tests.support.redis_server import RedisServer
@@ -73,7 +74,7 @@ async def test_each_notification_is_written_once_though_gateways_are_killed(serv
     async with contextlib.AsyncExitStack() as stack:
         stack.push_async_callback(redis.aclose)
         gateways = [await stack.enter_async_context(GatewayProcess(server.url, **settings)) for _ in range(3)]
-        tide = await stack.enter_async_context(Publisher(server.url))
+        tide = await stack.enter_async_context(Publisher(server.url, timeout_s=PATIENCE_S))
         notifier = Notifier(tide, chance)
         async with notifier.going_on():
             for _ in range(5):

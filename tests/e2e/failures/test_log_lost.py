@@ -132,6 +132,7 @@ async def test_a_flushed_log_that_was_written_at_once_loses_nothing_new(
 ) -> None:
     async with connected(gateway) as alice:
         await ticker.tick(10)
+        await wait_until(lambda: len(ticks(alice)) == 10)
         with server.client() as client:
             client.flushall()
         await ticker.tick(20)

@@ -18,14 +18,23 @@ from tests.support.waiting import wait_until
 
 
 @contextlib.contextmanager
-def _silent_peers(port: int, count: int) -> Iterator[None]:
-    with contextlib.ExitStack() as silent:
-        for _ in range(count):
-            each = silent.enter_context(socket.socket())
+def _silent_peers(port: int, count: int) -> Iterator[list[socket.socket]]:
+    with contextlib.ExitStack() as stack:
+        silent = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for each in silent:
             each.setblocking(False)
             with contextlib.suppress(BlockingIOError):
                 each.connect(("127.0.0.1", port))
-        yield
+        yield silent
+
+
+def _was_let_go(peer: socket.socket) -> bool:
+    try:
+        return peer.recv(1) == b""
+    except BlockingIOError:
+        return False
+    except ConnectionError:
+        return True
 
 
 def _open_files(pid: int) -> int:
@@ -36,10 +45,10 @@ async def test_too_many_open_files_are_reported_once_a_second_and_survived(serve
     async with GatewayProcess(server.url, limits__handshake_timeout_s=120) as gateway, connected(gateway) as alice:
         files = _open_files(gateway.pid)
         resource.prlimit(gateway.pid, resource.RLIMIT_NOFILE, (files + 10, files + 10))
-        with _silent_peers(gateway.port, 50):
+        with _silent_peers(gateway.port, 50) as silent:
             await wait_until(lambda: gateway.log_events("no_file_to_open"))
             assert (await alice.send("echo", 1)).data == 1
-            await wait_until(lambda: _open_files(gateway.pid) <= files, 60)
+            await wait_until(lambda: all(map(_was_let_go, silent)), 60)
         async with connected(gateway, "2") as bob:
             assert (await bob.send("echo", 2)).data == 2
         lines = gateway.log_events("no_file_to_open")

@@ -14,7 +14,7 @@ from structlog.testing import capture_logs
 
 from publisher import Publisher
 from publisher.keys import stream
-from tests.e2e.failures.scene import EVENT, Ticker, compared, ready, resyncs, ticks, unready_with
+from tests.e2e.failures.scene import EVENT, PATIENCE_S, Ticker, compared, hurry, ready, resyncs, ticks, unready_with
 from tests.support.clients import Client, connected, settled
 from tests.support.gateway import RunningGateway, running_gateway
 from tests.support.redis_server import RedisServer
@@ -95,7 +95,8 @@ async def test_the_log_is_read_on_while_writes_are_refused(server: RedisServer, 
     refusal = WRITES_REFUSED[kind]
     ticker = Ticker(tide)
     with capture_logs() as lines:
-        async with running_gateway(server.url, redis__timeout_s=1) as gateway, _members(gateway) as alice:
+        async with running_gateway(server.url) as gateway, _members(gateway) as alice:
+            hurry(gateway, 1)
             await ticker.tick(5)
             await settled(tide, alice)
             cursor = alice.pushes[1].id
@@ -127,8 +128,8 @@ async def test_events_arrive_by_a_replica() -> None:
     """Where the gateway's server has become a replica of the one that is written to."""
     with RedisServer(repl_diskless_sync_delay=0) as master, RedisServer() as server:
         async with (
-            Publisher(server.url) as early,
-            Publisher(master.url) as tide,
+            Publisher(server.url, timeout_s=PATIENCE_S) as early,
+            Publisher(master.url, timeout_s=PATIENCE_S) as tide,
             running_gateway(server.url) as gateway,
             connected(gateway) as alice,
         ):
@@ -183,10 +184,11 @@ async def test_a_group_that_was_lost_is_made_again_as_soon_as_there_is_memory(
 async def test_a_long_script_delays_and_loses_nothing() -> None:
     with RedisServer(busy_reply_threshold=50) as server:
         async with (
-            Publisher(server.url) as tide,
-            running_gateway(server.url, redis__timeout_s=1) as gateway,
+            Publisher(server.url, timeout_s=PATIENCE_S) as tide,
+            running_gateway(server.url) as gateway,
             _members(gateway) as alice,
         ):
+            hurry(gateway, 1)
             ticker = Ticker(tide)
             await ticker.tick(5)
             await settled(tide, alice)
@@ -220,10 +222,11 @@ def _endless_script(server: RedisServer) -> Iterator[None]:
 async def test_a_server_that_loads_its_data_is_waited_for() -> None:
     with RedisServer(loading_process_events_interval_bytes=1024) as server:
         async with (
-            Publisher(server.url) as tide,
-            running_gateway(server.url, redis__timeout_s=1) as gateway,
+            Publisher(server.url, timeout_s=PATIENCE_S) as tide,
+            running_gateway(server.url) as gateway,
             _members(gateway) as alice,
         ):
+            hurry(gateway, 1)
             ticker = Ticker(tide)
             await ticker.tick(5)
             await settled(tide, alice)
@@ -247,7 +250,7 @@ async def test_a_server_that_loads_its_data_is_waited_for() -> None:
 
 async def test_a_server_without_room_for_another_client_is_tried_again(server: RedisServer) -> None:
     async with (
-        Publisher(server.url) as tide,
+        Publisher(server.url, timeout_s=PATIENCE_S) as tide,
         running_gateway(server.url) as gateway,
         _members(gateway) as alice,
     ):
@@ -274,7 +277,7 @@ async def test_a_password_that_no_longer_holds_is_tried_again() -> None:
             )
         url = server.url.replace("//", "//gateway:first@")
         async with (
-            Publisher(server.url) as tide,
+            Publisher(server.url, timeout_s=PATIENCE_S) as tide,
             running_gateway(url) as gateway,
             _members(gateway) as alice,
         ):

@@ -11,7 +11,7 @@ from publisher import Publisher
 from publisher.keys import revocations, stream
 from tests.e2e.failures.scene import Ticker, told
 from tests.support.clients import Client, connected, settled
-from tests.support.gateway import RunningGateway, running_gateway
+from tests.support.gateway import RunningGateway, make_token, running_gateway
 from tests.support.proxy import Proxy
 from tests.support.redis_server import RedisServer
 
@@ -28,9 +28,9 @@ async def gateway(proxy: Proxy) -> AsyncIterator[RunningGateway]:
         yield gateway
 
 
-async def _is_refused(gateway: RunningGateway, user: str, jti: str) -> None:
+async def _is_refused(gateway: RunningGateway, token: str) -> None:
     with pytest.raises(websockets.InvalidStatus) as refusal:
-        async with connected(gateway, user, claims={"jti": jti}):
+        async with connected(gateway, token=token):
             pass
     assert refusal.value.response.status_code == 401
 
@@ -44,14 +44,15 @@ async def _are_thrown_out(kicked: Client, *revoked: Client) -> None:
 async def test_revocations_from_before_the_start_hold(
     server: RedisServer, proxy: Proxy, tide: Publisher, gateway: RunningGateway
 ) -> None:
+    of_mallory = make_token("mallory", jti="other")  # what is issued in a later second holds again
     await tide.revoke(jti="stolen")
     await tide.revoke(user="mallory")
     with server.client() as client:
         client.xtrim(stream(0), maxlen=0)  # not from the log
         client.zadd(revocations(0), {"poison": 4e12, '["default"]': 4e12, '["default", "jti", "x"]': "inf"})
     async with running_gateway(proxy.url) as later:
-        await _is_refused(later, "1", "stolen")
-        await _is_refused(later, "mallory", "other")
+        await _is_refused(later, make_token("1", jti="stolen"))
+        await _is_refused(later, of_mallory)
         async with connected(later, "1", claims={"jti": "other"}):
             pass
 
@@ -71,7 +72,7 @@ async def test_what_was_ordered_while_the_link_was_down_takes_effect_when_it_is_
         await tide.revoke(user="3")
         proxy.restore()
         await _are_thrown_out(kicked, revoked, banned)
-        await _is_refused(gateway, "2", "stolen")
+        await _is_refused(gateway, make_token("2", jti="stolen"))
         ticker = Ticker(tide)
         await ticker.tick(3)
         await settled(tide, alice)
@@ -95,4 +96,4 @@ async def test_revocations_hold_although_their_announcement_was_missed(
         await told(alice, reason="trimmed")
         for client in (revoked, banned):
             assert await client.closed() == (4403, "revoked")
-        await _is_refused(gateway, "2", "stolen")
+        await _is_refused(gateway, make_token("2", jti="stolen"))

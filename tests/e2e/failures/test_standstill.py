@@ -14,9 +14,9 @@ from tests.support.waiting import wait_until
 
 LIMITS: dict[str, Any] = {
     "heartbeat__ping_interval_s": 1,
-    "heartbeat__timeout_s": 6,
+    "heartbeat__timeout_s": 7.5,
     "limits__auth_timeout_s": 5,
-    "limits__handshake_timeout_s": 6,
+    "limits__handshake_timeout_s": 7.5,
 }
 STANDSTILL_S = 8
 
@@ -37,8 +37,9 @@ async def test_nobody_is_cut_off_for_it(server: RedisServer, tide: Publisher) ->
         gateway.resume()
         assert (await speaks.reply(posted)).data == "meanwhile"
         assert (await listens.next("notice")).data == 1
-        (line,) = await wait_until(lambda: gateway.log_events("stood_still"))
-        assert line["seconds"] > STANDSTILL_S - 3
+        await wait_until(
+            lambda: [line for line in gateway.log_events("stood_still") if line["seconds"] > STANDSTILL_S - 3]
+        )
         await unknown.send("auth", {"token": gateway.token("late")})
         await unknown.next("welcome")
         writer.write(upgrade(f"/ws?token={gateway.token('slow')}")[len("GET /ws") :])

@@ -14,6 +14,7 @@ from gateway.settings import load
 from publisher import Publisher
 from tests.integration.gateway.raw_socket import raw_socket
 from tests.support.clients import connected, opened, settled
+from tests.support.frames import upgrade
 from tests.support.gateway import SECRET, GatewayProcess, running_gateway
 from tests.support.redis_server import RedisServer
 from tests.support.waiting import wait_until
@@ -32,6 +33,25 @@ async def test_clients_are_told_to_go_and_closed_with_1012(redis_url: str, tide:
         await tide.publish("e", 1, to="user:0")
         await settled(tide, back)
         assert back.events == [("e", 1)]
+
+
+async def test_whose_handshake_is_under_way_is_turned_away(redis_url: str) -> None:
+    async with contextlib.AsyncExitStack() as stack:
+        async with running_gateway(redis_url) as gateway:
+            reader, writer = await asyncio.open_connection("127.0.0.1", gateway.port)
+            request = upgrade(f"/ws?token={gateway.token('late')}")
+            writer.write(request[:7])
+            client = await stack.enter_async_context(connected(gateway))  # accepted after that one
+
+            async def go_on() -> bytes:
+                await client.closed()
+                writer.write(request[7:])
+                return await reader.readline()
+
+            answered = asyncio.create_task(go_on())
+        assert (await answered).startswith(b"HTTP/1.1 503 ")  # else nobody would tell it to go
+        writer.close()
+        assert gateway.services.metrics.handshakes_refused == {"leaving": 1}
 
 
 async def test_clients_are_sent_away_one_after_the_other(redis_url: str) -> None:
