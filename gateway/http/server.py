@@ -58,7 +58,7 @@ class HttpServer:
                 access_log=False,
                 proxy_headers=False,
                 server_header=False,
-                limit_concurrency=max_connections,
+                limit_concurrency=max_connections + 1,  # it counts the one that asks among them
                 backlog=backlog,
                 timeout_keep_alive=_KEEP_ALIVE_S,
                 timeout_graceful_shutdown=_STOP_WITHIN_S,

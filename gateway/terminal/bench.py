@@ -39,7 +39,7 @@ _TICK_S: Final = 0.005
 _BATCH: Final = 200
 _IN_FLIGHT: Final = 1_000  # events that may be on the way when saturated
 _DRAIN_S: Final = 15.0
-_QUIET_S: Final = 3.0
+_QUIET_S: Final = 5.0
 _SPARE_FILES: Final = 64
 _LEAST_BYTES: Final = 60
 

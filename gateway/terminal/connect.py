@@ -38,7 +38,7 @@ _FIRST_PAUSE_S: Final = 0.25
 _LONGEST_PAUSE_S: Final = 10.0
 _OPEN_TIMEOUT_S: Final = 10.0
 _CLOSE_TIMEOUT_S: Final = 1.0
-_REPLY_TIMEOUT_S: Final = 2.0
+_REPLY_TIMEOUT_S: Final = 10.0  # longer than the gateway itself waits for Redis
 _MAX_FRAME_BYTES: Final = 16 * 1024 * 1024
 _REMEMBERED_IDS: Final = 10_000
 _ABNORMAL: Final = 1006
@@ -147,6 +147,8 @@ class Client:
             finally:
                 self._socket = None
                 self._welcomed.clear()
+                self._unanswered.clear()  # what was sent on that socket will not be answered on another
+                self._answered.set()
             await self._pause()
 
     async def _connected(self) -> None:

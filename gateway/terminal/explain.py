@@ -30,7 +30,7 @@ from publisher import Publisher, PublishError, is_name, is_tenant
 from publisher.cursor import Cursor
 from publisher.event import EXPLAIN
 
-_WAIT_S: Final = 3.0
+_WAIT_S: Final = 5.0  # as long as an instance tries to answer
 _STREAM_ID: Final = re.compile(r"(\d{1,16})-(\d{1,20})", re.ASCII)
 
 

@@ -9,7 +9,6 @@ The embedded Valkey by default; `BINARIES` names what else there may be on a mac
 
 from __future__ import annotations
 
-import contextlib
 import importlib.util
 import itertools
 import os
@@ -67,11 +66,26 @@ def free_port() -> int:
 
     No other worker of pytest-xdist is given it, and nobody here is for long: it may be a while until it is bound.
     """
+    with kept_port() as keeper:
+        port: int = keeper.getsockname()[1]
+        return port
+
+
+def kept_port() -> socket.socket:
+    """
+    Return a socket that keeps such a port from everybody else who looks for one, until it is closed.
+
+    It is bound and does not listen: who connects is refused, and a server, which sets SO_REUSEADDR, can come and go.
+    """
     while True:
-        port = next(_ports)
-        with socket.socket() as probe, contextlib.suppress(OSError):
-            probe.bind(("127.0.0.1", port))
-            return port
+        keeper = socket.socket()
+        try:
+            keeper.bind(("127.0.0.1", next(_ports)))
+        except OSError:
+            keeper.close()
+        else:
+            keeper.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # only now: it must not share another's port
+            return keeper
 
 
 def _own_ports() -> Iterator[int]:
@@ -108,8 +122,8 @@ class RedisServer:
         self._sentinel = sentinel
         self._folder = Path(tempfile.mkdtemp(prefix="tg-redis-"))  # short: a unix socket's path has 108 bytes
         self._process: subprocess.Popen[bytes] | None = None
-        self.port = free_port()
-        self.bus_port = free_port()  # of a cluster's node
+        self._kept = [kept_port(), kept_port()]  # also while the server is down: it comes back on the same
+        self.port, self.bus_port = (keeper.getsockname()[1] for keeper in self._kept)  # the latter of a cluster's node
         settings = {"save": '""', "appendonly": "no", "protected-mode": "no", "shutdown-timeout": 0}
         if sentinel:
             settings = {}
@@ -180,6 +194,8 @@ class RedisServer:
     def remove(self) -> None:
         """Kill it if it runs, and delete its folder."""
         self.kill()
+        for keeper in self._kept:
+            keeper.close()
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def __enter__(self) -> Self:

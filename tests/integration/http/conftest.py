@@ -36,9 +36,16 @@ async def calling(url: str, **headers: str) -> AsyncIterator[httpx.AsyncClient]:
 
 @pytest.fixture
 async def gateway(redis_url: str) -> AsyncIterator[RunningGateway]:
-    """A gateway with an HTTP API, its documentation and two API keys."""
-    async with running_gateway(redis_url, http__api_keys=API_KEYS, http__docs=True) as running:
+    """A gateway with an HTTP API and two API keys."""
+    async with running_gateway(redis_url, http__api_keys=API_KEYS) as running:
         yield running
+
+
+@pytest.fixture
+async def documented(redis_url: str) -> AsyncIterator[httpx.AsyncClient]:
+    """A service that calls a gateway with its documentation, to write which takes longer than to start."""
+    async with running_gateway(redis_url, http__docs=True) as running, calling(running.http_url, **bearer()) as client:
+        yield client
 
 
 @pytest.fixture

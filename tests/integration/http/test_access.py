@@ -133,7 +133,7 @@ async def test_the_api_alone_learns_of_a_block(redis_url, tide):
 
 async def test_without_redis_the_rules_cannot_be_listed_or_changed():
     with RedisServer() as server:
-        async with running_gateway(server.url, redis__timeout_s=1) as gateway, calling(gateway.http_url) as client:
+        async with running_gateway(server.url) as gateway, calling(gateway.http_url) as client:
             server.kill()
             assert_problem(await client.get(ACCESS, headers=bearer(**ADMIN)), 503)
             assert_problem(await client.post(ACCESS, json=BLOCK, headers=bearer(**ADMIN)), 503)

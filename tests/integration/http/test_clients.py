@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections.abc import AsyncIterator
+from types import SimpleNamespace
 from typing import Any
 
 import httpx
 import orjson
 import pytest
 import redis
+from redis.asyncio import Redis
 
+from gateway import questions
 from gateway.joining import join
+from gateway.store.answers import answers_from, give_answer
 from publisher import Publisher, make_event
-from publisher.event import CLIENTS
+from publisher.event import CLIENTS, KIND_CONTROL
 from tests.integration.http.conftest import ACME_KEY, bearer, calling
 from tests.support.clients import Client, connected, settled
 from tests.support.gateway import ApiProcess, GatewayProcess, RunningGateway
@@ -23,6 +28,17 @@ from tests.support.waiting import wait_until
 CLIENTS_PATH = "/message/clients"
 STATS_PATH = "/message/clients/stats"
 VIP = {"tags": ["vip"], "groups": ["ops", "chat"], "topics": ["prices"], "name": "Ada"}
+
+
+@pytest.fixture(autouse=True)
+def _patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Instances have time to answer, however busy the machine is: who is silent then is so for good."""
+    wait_for_answers(monkeypatch, 15.0)
+
+
+def wait_for_answers(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
+    for place in ("gateway.http.context", "gateway.http_wiring"):
+        monkeypatch.setattr(f"{place}.ANSWER_WITHIN_S", seconds)
 
 
 @pytest.fixture
@@ -151,8 +167,9 @@ async def test_statistics_name_the_largest(service: httpx.AsyncClient, gateway: 
 
 async def test_an_api_alone_asks_the_instances(redis_url: str, crowd: list[Client]) -> None:
     async with ApiProcess(redis_url) as api, calling(api.http_url, **bearer()) as service:
-        assert ids(await listed(service)) == [client.client_id for client in crowd]
-        assert (await service.get(STATS_PATH)).json()["active"] == 4
+        page = await answered_by_all(service, CLIENTS_PATH)
+        assert ids(page) == [client.client_id for client in crowd]
+        assert (await answered_by_all(service, STATS_PATH))["active"] == 4
 
 
 async def test_an_api_without_instances_finds_nobody(redis_url: str) -> None:
@@ -162,14 +179,27 @@ async def test_an_api_without_instances_finds_nobody(redis_url: str) -> None:
 
 
 async def test_an_instance_that_does_not_answer_is_named(
-    redis_url: str, service: httpx.AsyncClient, crowd: list[Client]
+    redis_url: str, service: httpx.AsyncClient, crowd: list[Client], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with GatewayProcess(redis_url, http__enabled=False) as frozen:
         frozen.pause()
-        page = await listed(service)
-        stats = (await service.get(STATS_PATH)).json()
+        wait_for_answers(monkeypatch, 1.0)
+        page, stats = await asyncio.gather(
+            *(answered_by_all(service, path, but=frozen.instance_id) for path in (CLIENTS_PATH, STATS_PATH))
+        )
     assert ids(page) == [client.client_id for client in crowd]
     assert page["silent"] == stats["silent"] == [frozen.instance_id]
+
+
+async def answered_by_all(service: httpx.AsyncClient, path: str, *, but: str = "") -> dict[str, Any]:
+    """Ask until no instance was silent but one: another may have stood still for longer than is waited for it."""
+
+    async def answered() -> dict[str, Any] | None:
+        found: dict[str, Any] = (await service.get(path)).json()
+        return found if set(found["silent"]) <= {but} else None
+
+    found: dict[str, Any] = await wait_until(answered)
+    return found
 
 
 @pytest.mark.parametrize(
@@ -198,12 +228,31 @@ async def test_the_scope_push_is_needed(gateway: RunningGateway, anybody: httpx.
         assert (await user.get(path)).status_code == 403
 
 
+async def test_who_asks_and_is_late_itself_looks_once_more(
+    redis_url: str, tide: Publisher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [0.0]
+
+    async def look(store: Redis, request: str, first: int) -> list[dict[str, Any]]:
+        found = await answers_from(store, request, first)
+        if not now[0]:  # an answer is given now, and we stand still for longer than it may take
+            await give_answer(store, request, {"instance": "a"})
+            now[0] = 60.0
+        return found
+
+    monkeypatch.setattr(questions, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    monkeypatch.setattr(questions, "answers_from", look)
+    async with Redis.from_url(redis_url) as store:
+        answers = await questions.ask(store, tide, CLIENTS, {}, tenant="default", of=["a"], within_s=2.0)
+    assert (answers.given, answers.silent) == ({"a": {"instance": "a"}}, ())
+
+
 async def test_with_redis_down_it_is_a_503() -> None:
     from tests.support.gateway import running_gateway
 
     with RedisServer() as server:
         async with (
-            running_gateway(server.url, redis__timeout_s=1) as gateway,
+            running_gateway(server.url) as gateway,
             calling(gateway.http_url, **bearer()) as service,
         ):
             server.kill()
@@ -220,12 +269,14 @@ async def test_a_question_of_a_client_is_an_event_and_no_question(
     await tide.publish(CLIENTS, asked, to="user:2")
     await crowd[2].send("send_message", {"to": "2", "content": asked, "msg_type": CLIENTS})
     await settled(tide, *crowd)
+    await tide.submit(make_event(CLIENTS, {**asked, "request": "asked"}, to="topic:x", kind=KIND_CONTROL))
     with redis.Redis.from_url(redis_url) as server:
+        await wait_until(lambda: server.llen("tg:answers:asked") == 2)  # after what both would have said before
         assert not server.exists("tg:answers:forged")
 
 
 async def test_an_answer_is_given_once_asked(gateway: RunningGateway, crowd: list[Client], redis_url: str) -> None:
-    order = make_event(CLIENTS, {"request": "r", "first": 1}, to="topic:x", kind=b"control")
+    order = make_event(CLIENTS, {"request": "r", "first": 1}, to="topic:x", kind=KIND_CONTROL)
     async with Publisher(redis_url) as tide:
         await tide.submit(order)
     with redis.Redis.from_url(redis_url) as server:

@@ -110,13 +110,13 @@ async def test_the_documentation_is_off_in_production(redis_url):
 
 
 async def test_a_caller_who_asks_too_often_waits_and_others_do_not(redis_url):
-    settings = {"http__requests_per_s": 0.1, "http__requests_burst": 2}
+    settings = {"http__requests_per_s": 0.01, "http__requests_burst": 2}
     async with running_gateway(redis_url, **settings) as gateway, calling(gateway.http_url) as anybody:
         statuses = [(await anybody.post(ALL, json=MESSAGE, headers=bearer())).status_code for _ in range(3)]
         assert statuses == [202, 202, 429]
         answer = await anybody.post(ALL, json=MESSAGE, headers=bearer())
         assert_problem(answer, 429)
-        assert 1 <= int(answer.headers["retry-after"]) <= 10
+        assert 1 <= int(answer.headers["retry-after"]) <= 100
         assert (await anybody.post(ALL, json=MESSAGE, headers=bearer(sub="another"))).status_code == 202
 
 

@@ -116,7 +116,7 @@ async def test_a_page_that_does_not_hold_is_422(service, query):
 
 async def test_redis_down_is_503_with_retry_after():
     with RedisServer() as own:
-        async with running_gateway(own.url, redis__timeout_s=2) as gateway:
+        async with running_gateway(own.url) as gateway:
             async with calling(gateway.http_url, **bearer()) as service:
                 own.kill()
                 for answer in (
@@ -129,8 +129,8 @@ async def test_redis_down_is_503_with_retry_after():
             own.start()
 
 
-async def test_the_openapi_document_shows_them_with_examples(anybody):
-    document = (await anybody.get("/openapi.json")).json()
+async def test_the_openapi_document_shows_them_with_examples(documented):
+    document = (await documented.get("/openapi.json")).json()
     operations = document["paths"]["/api/v1/groups/{group_id}/members"]
     assert set(operations) == {"get", "put", "delete"}
     assert set(document["paths"]["/api/v1/groups/{group_id}/members/{user_id}"]) == {"put", "delete"}

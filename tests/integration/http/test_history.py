@@ -104,7 +104,7 @@ async def test_the_api_alone_serves_it_too(redis_url: str, gateway: RunningGatew
 async def test_without_redis_it_is_503_with_retry_after() -> None:
     with RedisServer() as server:
         async with (
-            running_gateway(server.url, redis__timeout_s=1, **KEEPING) as gateway,
+            running_gateway(server.url, **KEEPING) as gateway,
             calling(gateway.http_url, **bearer()) as client,
         ):
             server.kill()

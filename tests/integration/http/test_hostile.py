@@ -117,7 +117,8 @@ async def test_a_body_without_a_length_is_counted(redis_url):
         assert (await service.post(ALL, json=MESSAGE)).status_code == 202
 
 
-async def test_a_body_that_does_not_come_is_408(redis_url):
+async def test_a_body_that_does_not_come_is_408(redis_url, monkeypatch):
+    monkeypatch.setattr("gateway.http.gate._DRAIN_S", 0.1)
     async with running_gateway(redis_url, http__body_timeout_s=0.1) as gateway:
         reader, writer = await asyncio.open_connection("127.0.0.1", gateway.application.http_port)
         token = bearer()["Authorization"]
@@ -147,6 +148,13 @@ async def test_unknown_paths_and_methods_are_problems(service, method, path, sta
     assert_problem(await service.request(method, path), status)
 
 
+async def test_too_many_connections_at_once_are_503_and_as_many_as_allowed_are_not(redis_url):
+    async with running_gateway(redis_url, http__connections=2) as gateway, contextlib.AsyncExitStack() as stack:
+        for status in (200, 200, 503):
+            anybody = await stack.enter_async_context(calling(gateway.http_url))
+            assert (await anybody.get("/health")).status_code == status
+
+
 async def test_too_many_requests_at_once_are_503(redis_url):
     async with running_gateway(redis_url, http__connections=2) as gateway, contextlib.AsyncExitStack() as stack:
         for _ in range(2):
@@ -160,9 +168,10 @@ async def test_too_many_requests_at_once_are_503(redis_url):
 
 async def test_a_connection_without_a_request_is_ended(gateway, monkeypatch):
     monkeypatch.setattr("gateway.http.server._SILENT_FOR_S", 0.1)
+    monkeypatch.setattr("gateway.http.server._SWEEP_S", 0.1)
     reader, writer = await asyncio.open_connection("127.0.0.1", gateway.application.http_port)
     writer.write(b"GET /health HTTP/1.1\r\nX-Drip: ")
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         with contextlib.suppress(ConnectionResetError):
             assert await reader.read() == b""
     writer.close()

@@ -12,6 +12,9 @@ from publisher import Publisher
 from tests.support.gateway import SECRET, RunningGateway, running_gateway
 from tests.support.terminal import Done, Piped, Terminal, clean_environment, run
 
+NO_REDIS = "redis://127.0.0.1:1"
+"""Where nobody listens, and nobody will: a port that is only free now may be another test's a moment later."""
+
 
 class Shell:
     """A shell in a folder of its own, in which a gateway and its Redis are configured."""
@@ -20,7 +23,7 @@ class Shell:
         self.folder = folder
         self.environ = clean_environment(**environ)
 
-    async def gateway(self, *arguments: str, stdin: bytes | None = b"", timeout_s: float = 30, **environ: str) -> Done:
+    async def gateway(self, *arguments: str, stdin: bytes | None = b"", timeout_s: float = 60, **environ: str) -> Done:
         """Run a command to its end, with pipes."""
         return await run(
             self._command(*arguments),

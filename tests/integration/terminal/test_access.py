@@ -6,8 +6,8 @@ import json
 
 import pytest
 
+from tests.integration.terminal.conftest import NO_REDIS
 from tests.support.clients import connected
-from tests.support.redis_server import free_port
 from tests.support.waiting import wait_until
 
 
@@ -53,7 +53,7 @@ async def test_wrong_usage_is_told(redis_shell, arguments):
 
 @pytest.mark.parametrize("arguments", [[], ["block", "127.0.0.1"]])
 async def test_without_redis_there_is_one_line(redis_shell, arguments):
-    url = f"redis://:secret-word@127.0.0.1:{free_port()}"
+    url = NO_REDIS.replace("//", "//:secret-word@")
     done = await redis_shell.gateway("access", *arguments, GATEWAY_REDIS__URL=url, GATEWAY_REDIS__TIMEOUT_S="1")
     assert (done.status, done.err.count("\n")) == (1, 1)
     assert "redis.url: no answer from" in done.err

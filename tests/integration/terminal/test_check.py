@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from tests.integration.terminal.conftest import NO_REDIS
 from tests.support.gateway import SECRET
 from tests.support.redis_server import RedisServer, free_port
 
@@ -58,7 +59,7 @@ async def test_it_says_what_redis_is(config):
 
 
 async def test_a_redis_that_does_not_answer_is_a_warning(config):
-    done = await config.gateway("check", GATEWAY_REDIS__URL=f"redis://127.0.0.1:{free_port()}")
+    done = await config.gateway("check", GATEWAY_REDIS__URL=NO_REDIS)
     assert done.status == 0
     assert "does not answer, and serve would not start" in done.out
 

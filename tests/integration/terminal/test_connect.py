@@ -7,15 +7,24 @@ import json
 import signal
 
 import pytest
+from websockets.asyncio.server import serve
 
+from gateway.settings import load
+from gateway.terminal import connect
+from gateway.terminal.screen import JsonScreen
 from tests.support.gateway import GatewayProcess, make_token
-from tests.support.redis_server import free_port
+from tests.support.redis_server import kept_port
 from tests.support.terminal import CTRL_C, CTRL_D
 from tests.support.waiting import wait_until
 
 
 def frames(piped):
-    return [json.loads(line) for line in piped.lines()]
+    return parsed(piped.lines())
+
+
+def parsed(lines):
+    """Return the frames of lines, but for the `unread_count` that follows where Redis was too slow for `welcome`."""
+    return [frame for frame in map(json.loads, lines) if frame["type"] != "unread_count"]
 
 
 async def of_type(piped, kind, count=1):
@@ -39,7 +48,7 @@ async def test_json_prints_frames_as_they_are(shell, tide):
 async def test_commands_come_from_standard_input_and_quit_waits_for_the_answers(shell):
     typed = '/join ops\n/send ops hello there\n/echo [1, 2]\n/to 42 {"a": 1}\n/ping\n/quit\n'
     done = await shell.gateway("connect", "--json", stdin=typed.encode())
-    answers = [json.loads(line) for line in done.out.splitlines()][2:]
+    answers = parsed(done.out.splitlines())[2:]
     assert done.status == 0
     assert sorted(answer["type"] for answer in answers if "id" not in answer) == ["ack", "ack", "ack", "echo", "pong"]
     assert next(answer["data"] for answer in answers if answer["type"] == "echo") == [1, 2]
@@ -48,7 +57,7 @@ async def test_commands_come_from_standard_input_and_quit_waits_for_the_answers(
 async def test_a_raw_frame_is_sent_as_it_is(shell):
     typed = '{"type": "subscribe", "message_id": "mine", "data": {"topic": "orders"}}\n/info\n/quit\n'
     done = await shell.gateway("connect", "--json", stdin=typed.encode())
-    answers = {frame["message_id"]: frame for frame in map(json.loads, done.out.splitlines())}
+    answers = {frame["message_id"]: frame for frame in parsed(done.out.splitlines())}
     info = list(answers.values())[-1]
     assert answers["mine"]["data"]["success"] is True
     assert info["data"]["topics"] == ["orders"]
@@ -90,7 +99,7 @@ async def test_what_is_not_understood_is_said_and_sent_nowhere(shell):
 async def test_claims_come_from_the_command_line(shell):
     asked = ["--user", "7", "--tenant", "acme", "--name", "Ada", "--group", "g", "--tag", "vip", "--topic", "o"]
     done = await shell.gateway("connect", "--json", *asked, stdin=b"/info\n/quit\n")
-    info = json.loads(done.out.splitlines()[-1])["data"]
+    info = parsed(done.out.splitlines())[-1]["data"]
     assert (info["user_id"], info["tenant"], info["name"]) == ("7", "acme", "Ada")
     assert (info["groups"], info["tags"], info["topics"]) == (["g"], ["vip"], ["o"])
 
@@ -133,7 +142,7 @@ async def test_it_comes_back_after_any_other(shell, tide):
         await of_type(client, "welcome")
         await tide.kick("42", code=4429)
         await of_type(client, "welcome", 2)
-        assert "closed with 4429 (rate)" in client.err
+        await client.shows("closed with 4429 (rate)", err=True)
 
 
 async def test_a_refused_token_ends_it(shell):
@@ -167,11 +176,39 @@ async def test_without_a_reader_it_ends(shell, tide):
         assert await client.ended() == 1
 
 
+async def test_what_was_lost_with_its_connection_is_not_waited_for():
+    async def hang_up(socket):
+        await socket.recv()  # auth
+        await socket.send('{"type": "welcome", "message_id": "w", "timestamp": 1, "data": {}}')
+        await socket.recv()
+        await socket.close(1013)
+
+    async with serve(hang_up, "127.0.0.1", 0, subprotocols=["tidegate.v1"]) as server:
+        url = f"ws://127.0.0.1:{server.sockets[0].getsockname()[1]}/ws"
+        client = connect.Client(url, lambda: "token", JsonScreen(), renews=False, cursor=None)
+        staying = asyncio.create_task(client._stay_connected())
+        await client._send("/ping")
+        async with asyncio.timeout(30):
+            await client._answered.wait()
+        staying.cancel()
+        await asyncio.gather(staying, return_exceptions=True)
+
+
+def test_an_answer_is_waited_for_as_long_as_the_gateway_may_take_for_it():
+    assert load(mode="dev").redis.timeout_s < connect._REPLY_TIMEOUT_S
+
+
 # Reconnecting.
 
 
-async def test_it_comes_back_by_itself_and_misses_nothing(redis_shell, redis_url, tide):
-    port = free_port()
+@pytest.fixture
+def port():
+    """A port that nobody else takes while no gateway listens on it."""
+    with kept_port() as keeper:
+        yield keeper.getsockname()[1]
+
+
+async def test_it_comes_back_by_itself_and_misses_nothing(redis_shell, redis_url, tide, port):
     async with (
         GatewayProcess(redis_url, listen__port=port) as gateway,
         redis_shell.piped("connect", "--json", GATEWAY_LISTEN__PORT=str(port)) as client,
@@ -188,8 +225,7 @@ async def test_it_comes_back_by_itself_and_misses_nothing(redis_shell, redis_url
         assert (await of_type(client, "welcome", 2))[1]["data"]["resumed"] is True
 
 
-async def test_it_tries_again_until_there_is_a_gateway(redis_shell, redis_url):
-    port = free_port()
+async def test_it_tries_again_until_there_is_a_gateway(redis_shell, redis_url, port):
     async with redis_shell.piped("connect", "--json", GATEWAY_LISTEN__PORT=str(port)) as client:
         await client.shows("nobody listens there", err=True)
         async with GatewayProcess(redis_url, listen__port=port):
@@ -197,7 +233,7 @@ async def test_it_tries_again_until_there_is_a_gateway(redis_shell, redis_url):
 
 
 async def test_it_renews_the_token_that_it_made(shell):
-    async with shell.piped("connect", "--json", "--ttl", "10") as client:
+    async with shell.piped("connect", "--json", "--ttl", "25") as client:
         await of_type(client, "token_expiring")
         first, second = await of_type(client, "auth_success", 2)
         assert second["data"]["expires_at"] >= first["data"]["expires_at"]
@@ -251,4 +287,5 @@ async def test_it_needs_a_secret_or_a_token(bare_shell, gateway):
     ready = await bare_shell.gateway(
         "connect", "--json", "--url", gateway.url, "--token", token, stdin=b"/ping\n/quit\n"
     )
-    assert (ready.status, ready.out.count("\n")) == (0, 3)
+    assert ready.status == 0
+    assert [frame["type"] for frame in parsed(ready.out.splitlines())] == ["auth_success", "welcome", "pong"]

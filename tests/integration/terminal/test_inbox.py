@@ -7,7 +7,7 @@ import json
 import pytest
 
 from publisher.keys import inbox, inbox_unread
-from tests.support.redis_server import free_port
+from tests.integration.terminal.conftest import NO_REDIS
 from tests.support.waiting import wait_until
 
 
@@ -76,6 +76,6 @@ async def test_wrong_usage_is_2(redis_shell, arguments):
 
 
 async def test_without_redis_it_says_so(redis_shell):
-    done = await redis_shell.gateway("inbox", "check", GATEWAY_REDIS__URL=f"redis://127.0.0.1:{free_port()}")
+    done = await redis_shell.gateway("inbox", "check", GATEWAY_REDIS__URL=NO_REDIS)
     assert (done.status, done.out) == (1, "")
     assert "gateway: redis.url: no answer from" in done.err

@@ -6,9 +6,9 @@ import json
 import os
 
 from gateway.version import VERSION
+from tests.integration.terminal.conftest import NO_REDIS
 from tests.support.clients import connected
 from tests.support.gateway import running_gateway
-from tests.support.redis_server import free_port
 from tests.support.waiting import wait_until
 
 
@@ -81,6 +81,6 @@ async def test_where_nobody_lives_it_says_so(redis_shell):
 
 
 async def test_without_redis_it_says_so(redis_shell):
-    done = await redis_shell.gateway("instances", GATEWAY_REDIS__URL=f"redis://127.0.0.1:{free_port()}")
+    done = await redis_shell.gateway("instances", GATEWAY_REDIS__URL=NO_REDIS)
     assert (done.status, done.out) == (1, "")
     assert "gateway: redis.url: no answer from redis://127.0.0.1:" in done.err
