@@ -54,7 +54,8 @@ class Chromium:
     @contextlib.asynccontextmanager
     async def visit(self) -> AsyncIterator[Visit]:
         """Have a profile of one's own for as long as the context lasts."""
-        async with connect(self._endpoint, max_size=None, proxy=None, ping_interval=None) as socket:
+        options: dict[str, Any] = {"max_size": None, "proxy": None, "ping_interval": None, "open_timeout": _TIMEOUT_S}
+        async with connect(self._endpoint, **options) as socket:
             link = _Link(socket)
             try:
                 created = await link.call("Target.createBrowserContext", {"disposeOnDetach": True})

@@ -18,6 +18,7 @@ import signal
 import socket
 import subprocess
 import tempfile
+from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 from typing import Self
@@ -56,13 +57,26 @@ BINARIES: dict[str, Callable[[], str | None]] = {
 }
 
 
+_PORTS = range(15_000, 32_000)  # below those that the system gives to outgoing connections
+_SHARES = 16
+_given: deque[int] = deque(maxlen=500)
+
+
 def free_port() -> int:
-    """Return a TCP port that nobody listens on, and below those that the system gives to outgoing connections."""
+    """
+    Return a TCP port that nobody listens on.
+
+    It stays the caller's while nobody listens there yet, or for a while: none is returned again soon, and each of
+    pytest-xdist's workers has ports of its own.
+    """
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
     while True:
-        port = random.randrange(15_000, 32_000)
+        port = random.choice(_PORTS[worker % _SHARES :: _SHARES])
         with socket.socket() as probe, contextlib.suppress(OSError):
             probe.bind(("127.0.0.1", port))
-            return port
+            if port not in _given:
+                _given.append(port)
+                return port
 
 
 class RedisServer:
@@ -133,7 +147,7 @@ class RedisServer:
         command = [str(self._binary), str(config), *(["--sentinel"] if self._sentinel else [])]
         with (self._folder / "server.log").open("ab") as log:
             self._process = subprocess.Popen(command, stdout=log, stderr=log, cwd=self._folder)
-        wait_until_sync(lambda: self._answers(loaded), 20)
+        wait_until_sync(lambda: self._answers(loaded), 60)
         return self
 
     def stop(self) -> None:
