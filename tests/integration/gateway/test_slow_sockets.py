@@ -87,14 +87,14 @@ async def test_a_socket_that_takes_nothing_is_aborted_after_the_stall_timeout_an
 
 async def test_a_slow_but_steady_reader_is_kept_and_misses_nothing(redis_url: str, tide: Publisher) -> None:
     async with (
-        running_gateway(redis_url, limits__stall_timeout_s=2) as gateway,
+        running_gateway(redis_url, limits__stall_timeout_s=3) as gateway,
         raw_socket(gateway, gateway.token("slow"), receive_buffer=_LITTLE) as slow,
     ):
         await flood(tide, 400)
         await wait_until(lambda: paused(gateway))
         end = asyncio.get_running_loop().time() + 5
         while asyncio.get_running_loop().time() < end:  # well beyond the stall timeout
-            await slow.read(16_384)
+            await slow.read(512)  # so little that its transport has no room all that time
             await asyncio.sleep(0.05)
         assert numbers(slow)[-1] < 399
         assert gateway.services.metrics.stalled == 0

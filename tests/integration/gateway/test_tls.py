@@ -244,7 +244,7 @@ async def test_a_tls_socket_that_takes_nothing_is_aborted(redis_url: str, ca: Au
 async def test_a_slow_but_steady_tls_reader_is_kept_and_misses_nothing(
     redis_url: str, ca: Authority, tide: Publisher
 ) -> None:
-    async with serving(redis_url, ca, limits__stall_timeout_s=2) as secure, slow(secure) as client:
+    async with serving(redis_url, ca, limits__stall_timeout_s=3) as secure, slow(secure) as client:
         await flood(tide, 300)
         await wait_until(lambda: any(c.paused for c in secure.gateway.services.connections))
         end = asyncio.get_running_loop().time() + 5
