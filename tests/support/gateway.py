@@ -37,6 +37,7 @@ import jwt
 from gateway.app import Application
 from gateway.services import Services
 from gateway.settings import load
+from tests.support.redis_server import free_port
 from tests.support.waiting import wait_until
 
 SECRET = "a-secret-of-the-tests-and-of-nobody-else-0123456789"
@@ -139,6 +140,8 @@ class GatewayProcess:
 
     def __init__(self, redis_url: str, *, workers: int = 1, open_files: int | None = None, **settings: Any) -> None:
         self._settings = _chosen(redis_url, settings)
+        if not self._settings["listen__port"]:  # the kernel's choice could be another's, once this one is killed
+            self._settings["listen__port"] = free_port()
         self._workers = workers
         self._open_files = open_files
         self._folder = Path(tempfile.mkdtemp(prefix="tg-gateway-"))
@@ -195,9 +198,6 @@ class GatewayProcess:
             AssertionError: It ended, or took too long; the message has its log.
         """
         self.launch()
-        if not self.port:
-            listening = await wait_until(lambda: self._alive() and self.log_events("listening"), timeout_s)
-            self._settings["listen__port"] = listening[-1]["port"]
         wanted = {200} if ready else {200, 503}
         await wait_until(lambda: self._alive() and self._answers(wanted), timeout_s)
         return self
@@ -316,7 +316,7 @@ class ApiProcess(GatewayProcess):
 
 
 async def http_get_json(port: int, path: str) -> tuple[int, dict[str, Any]]:
-    """GET a path of 127.0.0.1; return the status and the JSON body."""
+    """GET a path of 127.0.0.1; return the status and the JSON body. Raises `OSError` where there is no answer."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     try:
         writer.write(f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\n\r\n".encode())
@@ -326,6 +326,8 @@ async def http_get_json(port: int, path: str) -> tuple[int, dict[str, Any]]:
         writer.close()
         with contextlib.suppress(OSError):
             await writer.wait_closed()
+    if not answer:  # it was on its way out
+        raise ConnectionResetError("closed without an answer")
     head, _, body = answer.partition(b"\r\n\r\n")
     return int(head.split(b" ", 2)[1]), json.loads(body)
 

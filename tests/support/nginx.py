@@ -115,7 +115,7 @@ class Nginx:
             stdin=subprocess.DEVNULL,
         )
         try:
-            wait_until_sync(self._accepts, 20)
+            wait_until_sync(self._accepts, 60)
         except BaseException:
             self.__exit__()
             raise
@@ -124,7 +124,7 @@ class Nginx:
     def __exit__(self, *_: object) -> None:
         if self._process is not None:
             self._process.terminate()
-            self._process.wait(10)
+            self._process.wait(30)
 
     def _accepts(self) -> bool:
         assert self._process is not None

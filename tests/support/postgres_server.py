@@ -57,7 +57,7 @@ class PostgresServer:
                 stderr=log,
                 **self._as_user,
             )
-        wait_until_sync(self._answers, 30)
+        wait_until_sync(self._answers, 60)
         return self
 
     def __exit__(self, *_: object) -> None:

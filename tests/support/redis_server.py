@@ -167,7 +167,7 @@ class RedisServer:
         command = [str(self._binary), str(config), *(["--sentinel"] if self._sentinel else [])]
         with (self._folder / "server.log").open("ab") as log:
             self._process = subprocess.Popen(command, stdout=log, stderr=log, cwd=self._folder)
-        wait_until_sync(lambda: self._answers(loaded), 20)
+        wait_until_sync(lambda: self._answers(loaded), 60)
         return self
 
     def stop(self) -> None:

@@ -25,22 +25,26 @@ def pytest_asyncio_loop_factories(config: pytest.Config, item: pytest.Item) -> M
     return factories
 
 
+# Nothing is sent twice because this process or Redis stood still for a moment: some events have no key.
+_PATIENCE_S = 30
+
+
 @pytest.fixture
 async def gateway(redis_url: str) -> AsyncIterator[RunningGateway]:
     """A gateway that allows everything."""
-    async with running_gateway(redis_url) as running:
+    async with running_gateway(redis_url, redis__timeout_s=_PATIENCE_S) as running:
         yield running
 
 
 @pytest.fixture
 async def other(redis_url: str, gateway: RunningGateway) -> AsyncIterator[RunningGateway]:
     """A second instance beside `gateway`."""
-    async with running_gateway(redis_url) as running:
+    async with running_gateway(redis_url, redis__timeout_s=_PATIENCE_S) as running:
         yield running
 
 
 @pytest.fixture
 async def tide(redis_url: str) -> AsyncIterator[Publisher]:
     """A publisher."""
-    async with Publisher(redis_url) as publisher:
+    async with Publisher(redis_url, timeout_s=_PATIENCE_S) as publisher:
         yield publisher

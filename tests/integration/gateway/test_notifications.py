@@ -215,7 +215,7 @@ async def test_who_is_not_in_the_group_has_not_read_it(gateway) -> None:
 async def test_without_redis_marking_is_refused_with_503_and_the_connection_stays() -> None:
     with RedisServer() as server:
         async with (
-            running_gateway(server.url, redis__timeout_s=1) as gateway,
+            running_gateway(server.url) as gateway,
             connected(gateway, "42", claims={"groups": ["g"]}) as client,
         ):
             server.kill()

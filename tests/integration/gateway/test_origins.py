@@ -54,7 +54,7 @@ async def connects(gateway: RunningGateway, *lines: str, host: str = OURS) -> in
     reader, writer = await asyncio.open_connection("127.0.0.1", gateway.port)
     try:
         writer.write("\r\n".join([*head, "", ""]).encode("latin-1"))
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             answer = await reader.readline()
         return int(answer.split(b" ")[1]) if answer else 0
     finally:

@@ -28,14 +28,14 @@ async def own_tide(server):
         yield publisher
 
 
-async def written(gateway: RunningGateway, user: str, count: int, timeout: float = 30) -> None:
+async def written(gateway: RunningGateway, user: str, count: int) -> None:
     """Wait until a user has so many unread notifications."""
 
     async def there() -> bool:
         assert gateway.services.inbox is not None
         return await gateway.services.inbox.unread_count("default", user) == count
 
-    await wait_until(there, timeout)
+    await wait_until(there)
 
 
 async def test_poison_is_logged_once_counted_and_dropped(gateway, tide, redis_server, capfd) -> None:
@@ -64,6 +64,8 @@ async def test_an_inbox_that_cannot_be_written_is_logged_and_the_rest_goes_on(
 
 async def test_what_an_instance_left_behind_is_done_by_another(redis_url, redis_server, tide, monkeypatch) -> None:
     monkeypatch.setattr(projector, "CLAIM_IDLE_S", 0.2)
+    monkeypatch.setattr(projector, "_CLAIM_EVERY_S", 0.1)
+    monkeypatch.setattr(projector, "BLOCK_S", 0.1)
     with redis_server.client() as redis:
         redis.xgroup_create(WORK, GROUP, "0", mkstream=True)
         await tide.notify("42", title="t")
@@ -73,13 +75,14 @@ async def test_what_an_instance_left_behind_is_done_by_another(redis_url, redis_
             await wait_until(lambda: redis.xlen(WORK) == 0)
 
 
-async def test_what_it_left_behind_itself_is_done_at_its_restart(redis_url, redis_server, tide) -> None:
+async def test_what_it_left_behind_itself_is_done_at_its_restart(redis_url, redis_server, tide, monkeypatch) -> None:
+    monkeypatch.setattr(projector, "CLAIM_IDLE_S", 3_600)  # not as another's
     with redis_server.client() as redis:
         redis.xgroup_create(WORK, GROUP, "0", mkstream=True)
         await tide.notify("42", title="t")
         assert redis.xreadgroup(GROUP, "me", {WORK: ">"})
         async with running_gateway(redis_url, instance__id="me") as gateway:
-            await written(gateway, "42", 1, projector.CLAIM_IDLE_S / 2)
+            await written(gateway, "42", 1)
 
 
 async def test_it_goes_on_after_flushall(gateway, other, tide, redis_server) -> None:
@@ -101,7 +104,7 @@ async def test_it_goes_on_after_the_group_was_deleted(gateway, tide, redis_serve
 
 
 async def test_it_goes_on_after_a_restart_and_with_all_that_was_acknowledged(server, own_tide) -> None:
-    async with running_gateway(server.url, redis__timeout_s=1) as one, running_gateway(server.url) as two:
+    async with running_gateway(server.url) as one, running_gateway(server.url) as two:
         await own_tide.notify("42", title="t")
         server.kill()
         with pytest.raises(PublishError):
@@ -113,7 +116,7 @@ async def test_it_goes_on_after_a_restart_and_with_all_that_was_acknowledged(ser
 
 
 async def test_it_goes_on_after_the_server_was_a_replica_for_a_while(server, own_tide) -> None:
-    async with running_gateway(server.url, redis__timeout_s=1) as gateway:
+    async with running_gateway(server.url) as gateway:
         with server.client() as redis:
             await own_tide.notify("42", title="t")
             redis.replicaof("127.0.0.1", 1)
@@ -124,7 +127,7 @@ async def test_it_goes_on_after_the_server_was_a_replica_for_a_while(server, own
 
 
 async def test_it_goes_on_once_there_is_memory_again(server, own_tide) -> None:
-    async with running_gateway(server.url, redis__timeout_s=1) as gateway:
+    async with running_gateway(server.url) as gateway:
         with server.client() as redis:
             redis.config_set("maxmemory", 1)
             with pytest.raises(PublishError):

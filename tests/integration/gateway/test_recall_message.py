@@ -188,14 +188,17 @@ async def test_after_the_time_it_is_too_late(redis_url: str) -> None:
 
 async def test_what_was_recalled_in_time_is_recalled_for_good(redis_url: str) -> None:
     async with (
-        running_gateway(redis_url, chat__recall_within_s=6) as gateway,
+        running_gateway(redis_url) as gateway,
+        running_gateway(redis_url, chat__recall_within_s=0.05) as strict,
         connected(gateway, "ann", claims=IN_G) as ann,
+        connected(strict, "ann", claims=IN_G) as anns_phone,
     ):
-        event_id = await write(ann, message_id="m-1")
+        event_id, late_id = await write(ann, message_id="m-1"), await write(ann, message_id="m-2")
         assert await code(ann, "m-1") == 0
-        await ann.next("message_recalled")
-        await wait_until(lambda: time.time() * 1000 > Cursor.parse(event_id).ms + 6_100)
-        assert [await code(ann, name) for name in (event_id, "m-1")] == [0, 0]
+        await anns_phone.next("message_recalled")
+        await wait_until(lambda: time.time() * 1000 > Cursor.parse(late_id).ms + 100)
+        assert await code(anns_phone, late_id) == 409
+        assert [await code(anns_phone, name) for name in (event_id, "m-1")] == [0, 0]
 
 
 async def test_what_is_older_than_memory_is_found_in_the_log_by_its_id(redis_url: str, tide: Publisher) -> None:
@@ -270,7 +273,8 @@ async def test_who_resumes_is_told_of_the_recall_and_does_not_get_what_was_recal
         event_id = await write(ann, "oops")
         await write(ann, "after")
         await recall(ann, event_id)
-        await settled(tide, ann)
+        async with connected(other, "witness") as witness:
+            await settled(tide, ann, witness)
     async with running_gateway(redis_url) as late:  # which finds all of it there
         for instance in (gateway, other, late):
             async with (
@@ -338,7 +342,7 @@ async def test_bad_arguments_are_refused_with_400(gateway: RunningGateway) -> No
 async def test_without_redis_it_is_answered_with_503_and_the_connection_stays() -> None:
     with RedisServer() as server:
         async with (
-            running_gateway(server.url, redis__timeout_s=1, **KEEPING) as gateway,
+            running_gateway(server.url, **KEEPING) as gateway,
             connected(gateway, "ann", claims=IN_G) as ann,
         ):
             event_id = await write(ann)

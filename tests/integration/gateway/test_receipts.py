@@ -96,6 +96,7 @@ async def test_an_ack_counts_on_another_instance_after_a_reconnect(
         event_id = await tide.publish("e", 1, to="user:ann", receipt=True)
         await ann.next("e")
     async with connected(other, "ann", cursor=event_id) as back:
+        await settled(tide, back)
         assert await ack(back, event_id) is True
     await until(tide, event_id, "user:ann", delivered=1, acked=1)
 
@@ -226,7 +227,7 @@ async def test_the_blocking_publisher_reads_receipts_too(redis_url: str, gateway
             return receipt
 
     async with connected(gateway, "ann"):
-        receipt = await asyncio.wait_for(asyncio.to_thread(publish_and_read), 20)
+        receipt = await asyncio.wait_for(asyncio.to_thread(publish_and_read), 60)
     assert receipt is not None
     assert receipt.targets == {"user:ann": Target(delivered=1)}
 
@@ -234,8 +235,8 @@ async def test_the_blocking_publisher_reads_receipts_too(redis_url: str, gateway
 async def test_with_redis_gone_a_receipt_is_unavailable_and_reported_when_it_is_back() -> None:
     with RedisServer(appendonly="yes") as server:
         async with (
-            running_gateway(server.url, redis__timeout_s=1) as gateway,
-            Publisher(server.url, timeout_s=1) as tide,
+            running_gateway(server.url) as gateway,
+            Publisher(server.url, timeout_s=10) as tide,
             connected(gateway, "ann") as ann,
         ):
             event_id = await tide.publish("e", 1, to="user:ann", receipt=True)

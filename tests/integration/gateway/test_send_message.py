@@ -151,7 +151,7 @@ async def test_a_message_that_is_too_large_for_the_log_is_refused_with_413(redis
 
 async def test_a_message_that_redis_does_not_take_is_refused_with_503_and_the_connection_stays() -> None:
     with RedisServer() as server:
-        async with running_gateway(server.url, redis__timeout_s=1) as gateway, connected(gateway, "ann") as ann:
+        async with running_gateway(server.url) as gateway, connected(gateway, "ann") as ann:
             server.kill()
             refused = await ann.send("send_message", {"to": "bob", "content": "x"})
             assert (refused.type, refused.data["code"]) == ("error", 503)
@@ -161,7 +161,7 @@ async def test_a_message_that_redis_does_not_take_is_refused_with_503_and_the_co
 
 async def test_a_message_that_redis_refuses_is_told_without_anything_internal() -> None:
     with RedisServer() as server:
-        async with running_gateway(server.url, redis__timeout_s=1) as gateway, connected(gateway, "ann") as ann:
+        async with running_gateway(server.url) as gateway, connected(gateway, "ann") as ann:
             with server.client() as redis:
                 redis.config_set("maxmemory", "1mb")
             refused = await ann.send("send_message", {"to": "bob", "content": "x" * 50_000})

@@ -8,6 +8,7 @@ import contextlib
 import pytest
 import websockets
 
+from gateway import server
 from gateway.app import Application
 from gateway.errors import ConfigError
 from gateway.settings import load
@@ -79,7 +80,10 @@ async def test_what_was_not_delivered_before_the_end_comes_after_it(redis_url: s
         assert had + [data for _, data in back.events] == list(range(500))
 
 
-async def test_a_client_that_does_not_answer_does_not_hold_up_the_end(redis_url: str) -> None:
+async def test_a_client_that_does_not_answer_does_not_hold_up_the_end(
+    redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server, "CLOSING_TIMEOUT_S", 0.5)
     loop = asyncio.get_running_loop()
     async with contextlib.AsyncExitStack() as stack:
         async with running_gateway(redis_url) as gateway:

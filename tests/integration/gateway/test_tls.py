@@ -118,9 +118,9 @@ async def test_what_is_out_of_date_is_not_spoken(secure: Secure, version: ssl.TL
 async def test_a_peer_that_speaks_no_tls_is_cut_off(secure: Secure) -> None:
     loop = asyncio.get_running_loop()
     for first in (b"GET /ws HTTP/1.1\r\nHost: x\r\n\r\n", b"\x16\x03\x01\xff\xff" + b"\0" * 100, b"\xff" * 70_000):
-        async with tcp_socket(secure.gateway.port) as tcp, asyncio.timeout(10):
-            await loop.sock_sendall(tcp, first)
+        async with tcp_socket(secure.gateway.port) as tcp, asyncio.timeout(30):
             with contextlib.suppress(ConnectionError):
+                await loop.sock_sendall(tcp, first)
                 while await loop.sock_recv(tcp, 1_000):
                     pass
     await wait_until(lambda: secure.gateway.services.metrics.handshakes_refused == {"tls": 3})
@@ -143,8 +143,9 @@ async def test_a_handshake_that_never_ends_is_ended(redis_url: str, ca: Authorit
         tcp_socket(secure.gateway.port) as dripping,
     ):
         loop = asyncio.get_running_loop()
-        await loop.sock_sendall(dripping, b"\x16\x03\x01")
-        async with asyncio.timeout(10):
+        with contextlib.suppress(ConnectionError):  # where this process stood still, it is over already
+            await loop.sock_sendall(dripping, b"\x16\x03\x01")
+        async with asyncio.timeout(30):
             for tcp in (silent, dripping):
                 with contextlib.suppress(ConnectionError):
                     assert await loop.sock_recv(tcp, 100) == b""
@@ -167,7 +168,7 @@ async def test_the_gateway_closes_in_good_order(secure: Secure, tide: Publisher)
         assert await client.closed() == (4403, "Bye.")
     reader, writer = await asyncio.open_connection("127.0.0.1", secure.gateway.port, ssl=secure.ca.client_context())
     writer.write(b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n")
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         answer = await reader.read()  # raises where close_notify is missing
     writer.close()
     assert answer.startswith(b"HTTP/1.1 200")
@@ -182,7 +183,7 @@ class SlowClient:
     def __init__(self, secure: Secure, user: str) -> None:
         tcp = socket.socket()
         tcp.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 8 * 1024)
-        tcp.settimeout(20)
+        tcp.settimeout(30)
         tcp.connect(("127.0.0.1", secure.gateway.port))
         self.tls = secure.ca.client_context().wrap_socket(tcp, server_hostname="127.0.0.1")
         key = "dGhlIHNhbXBsZSBub25jZQ=="
@@ -218,8 +219,14 @@ async def flood(tide: Publisher, count: int) -> None:
         await tide.publish_many([{"event": "e", "data": BIG[:10_000], "to": "all"}] * 50)
 
 
-async def test_a_tls_socket_that_does_not_read_costs_little_and_slows_nobody(secure: Secure, tide: Publisher) -> None:
-    async with slow(secure), connected(secure, "fast", **secure.options) as fast:
+async def test_a_tls_socket_that_does_not_read_costs_little_and_slows_nobody(
+    redis_url: str, ca: Authority, tide: Publisher
+) -> None:
+    async with (
+        serving(redis_url, ca, limits__stall_timeout_s=60) as secure,  # it is still there at the end
+        slow(secure),
+        connected(secure, "fast", **secure.options) as fast,
+    ):
         for _ in range(3):
             await flood(tide, 300)
             assert buffered(secure) <= 64 * 1024
@@ -231,7 +238,7 @@ async def test_a_tls_socket_that_does_not_read_costs_little_and_slows_nobody(sec
 async def test_a_tls_socket_that_takes_nothing_is_aborted(redis_url: str, ca: Authority, tide: Publisher) -> None:
     async with serving(redis_url, ca, limits__stall_timeout_s=1) as secure, slow(secure):
         await flood(tide, 500)
-        await wait_until(lambda: secure.gateway.services.metrics.stalled == 1, 20)
+        await wait_until(lambda: secure.gateway.services.metrics.stalled == 1)
 
 
 async def test_a_slow_but_steady_tls_reader_is_kept_and_misses_nothing(
@@ -240,7 +247,7 @@ async def test_a_slow_but_steady_tls_reader_is_kept_and_misses_nothing(
     async with serving(redis_url, ca, limits__stall_timeout_s=3) as secure, slow(secure) as client:
         await flood(tide, 300)
         await wait_until(lambda: any(c.paused for c in secure.gateway.services.connections))
-        end = asyncio.get_running_loop().time() + 7
+        end = asyncio.get_running_loop().time() + 5
         while asyncio.get_running_loop().time() < end:  # well beyond the stall timeout
             await asyncio.to_thread(client.read, 16_384)
             await asyncio.sleep(0.05)
@@ -301,7 +308,8 @@ async def test_the_http_api_speaks_tls_and_follows_a_reload(redis_url: str, ca: 
     settings = {"http__tls_certificate": certificate, "http__tls_key": key}
     async with running_gateway(redis_url, **settings) as gateway:
         url = gateway.http_url.replace("http://", "https://")
-        async with httpx.AsyncClient(base_url=url, verify=ca.client_context(), trust_env=False) as client:
+        options: dict[str, Any] = {"verify": ca.client_context(), "trust_env": False, "timeout": 30}
+        async with httpx.AsyncClient(base_url=url, **options) as client:
             assert (await client.get("/health")).json() == {"status": "ok"}
             headers = {"Authorization": f"Bearer {make_token('svc', scope='push')}"}
             body = {"event": "e", "data": BIG[:200_000]}
@@ -314,6 +322,6 @@ async def test_the_http_api_speaks_tls_and_follows_a_reload(redis_url: str, ca: 
         _, writer = await asyncio.open_connection("127.0.0.1", port, ssl=ca.client_context())
         assert common_name(writer.get_extra_info("ssl_object")) == "two"
         writer.close()
-        async with httpx.AsyncClient(trust_env=False) as plain:
+        async with httpx.AsyncClient(trust_env=False, timeout=30) as plain:
             with pytest.raises(httpx.TransportError):
                 await plain.get(f"{gateway.http_url}/health")

@@ -83,7 +83,8 @@ async def test_the_current_span_is_the_trace(gateway: RunningGateway, tide: Publ
 async def test_a_request_to_the_http_api_carries_its_own(gateway: RunningGateway) -> None:
     headers = {"Authorization": f"Bearer {gateway.token('svc', scope='push')}"}
     body = {"event": "notice", "data": 1}
-    async with connected(gateway, "1") as client, httpx.AsyncClient(trust_env=False, headers=headers) as http:
+    http_client = httpx.AsyncClient(trust_env=False, headers=headers, timeout=30)
+    async with connected(gateway, "1") as client, http_client as http:
         for stated in (TRACEPARENT, "nonsense"):
             url = f"{gateway.http_url}/message/push/all"
             answer = await http.post(url, json=body, headers={"traceparent": stated})

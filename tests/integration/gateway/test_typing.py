@@ -114,7 +114,7 @@ async def test_what_cannot_be_read_is_refused_with_400(gateway: RunningGateway) 
 async def test_without_redis_it_is_answered_with_503_and_the_connection_stays() -> None:
     with RedisServer() as server:
         async with (
-            running_gateway(server.url, redis__timeout_s=1) as gateway,
+            running_gateway(server.url) as gateway,
             connected(gateway, "ann", claims=IN_G) as ann,
         ):
             server.kill()
