@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncIterator
 
 import pytest
@@ -29,8 +30,9 @@ async def gateway(proxy: Proxy) -> AsyncIterator[RunningGateway]:
 
 
 async def _is_refused(gateway: RunningGateway, user: str, jti: str) -> None:
+    issued_at = int(time.time()) - 60  # before the revocation: one of the second after it would be good
     with pytest.raises(websockets.InvalidStatus) as refusal:
-        async with connected(gateway, user, claims={"jti": jti}):
+        async with connected(gateway, user, claims={"jti": jti, "iat": issued_at}):
             pass
     assert refusal.value.response.status_code == 401
 
