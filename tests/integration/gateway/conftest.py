@@ -25,6 +25,12 @@ def pytest_asyncio_loop_factories(config: pytest.Config, item: pytest.Item) -> M
     return factories
 
 
+@pytest.fixture(autouse=True)
+def patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let connections wait for their profiles: who enters without, as while Redis stands still, has things late."""
+    monkeypatch.setattr("gateway.profile_loader._PATIENCE_S", 20.0)
+
+
 @pytest.fixture
 async def gateway(redis_url: str) -> AsyncIterator[RunningGateway]:
     """A gateway that allows everything."""
@@ -41,6 +47,6 @@ async def other(redis_url: str, gateway: RunningGateway) -> AsyncIterator[Runnin
 
 @pytest.fixture
 async def tide(redis_url: str) -> AsyncIterator[Publisher]:
-    """A publisher."""
-    async with Publisher(redis_url) as publisher:
+    """A publisher, which waits for a Redis that stands still."""
+    async with Publisher(redis_url, timeout_s=30) as publisher:
         yield publisher
