@@ -247,6 +247,7 @@ async def opened(
     """Open a connection and do nothing more. `query` goes behind `?`; options are for `websockets`' `connect`."""
     offered: Any = [SUBPROTOCOL] if subprotocols is None else subprotocols
     defaults: dict[str, Any] = {"compression": None, "ping_interval": None, "max_size": None, "proxy": None}
+    defaults["open_timeout"] = TIMEOUT_S
     url = to.url + (f"?{query}" if query else "")
     socket = await connect(url, subprotocols=offered or None, **{**defaults, **options})
     client = Client(socket)
