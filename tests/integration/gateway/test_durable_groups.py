@@ -63,6 +63,8 @@ async def test_who_was_added_while_away_has_the_group_from_the_start(
 async def test_without_a_cursor_nothing_from_before_the_connect_comes(gateway: RunningGateway, tide: Publisher) -> None:
     await tide.groups.add("ops", "42")
     await post(tide, "earlier")
+    async with connected(gateway, "x") as witness:
+        await settled(tide, witness)
     async with connected(gateway, "42") as client:
         await settled(tide, client)
         assert received(client) == []

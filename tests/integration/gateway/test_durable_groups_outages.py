@@ -42,10 +42,11 @@ def unreadable(redis_server: RedisServer, impatient: pytest.MonkeyPatch) -> Iter
         yield stack
 
 
-async def known_to_be_down(gateway: RunningGateway) -> None:
-    """Wait until the gateway lets connections in without their profiles."""
+async def known_to_be_down(gateway: RunningGateway, tide: Publisher) -> None:
+    """Wait until the gateway lets connections in without their profiles, and has read the log as it is now."""
     async with connected(gateway, "canary") as client:
         assert "unread_count" not in client.welcome
+        await settled(tide, client)
 
 
 async def test_who_comes_while_profiles_cannot_be_read_enters_and_has_what_was_missed_later(
@@ -53,6 +54,7 @@ async def test_who_comes_while_profiles_cannot_be_read_enters_and_has_what_was_m
 ) -> None:
     await tide.groups.add("ops", "42")
     await post(tide, "before the connection")
+    await known_to_be_down(gateway, tide)
     async with connected(gateway, "42") as client:
         assert "unread_count" not in client.welcome
         assert (await client.send("get_client_info")).data["durable_groups"] is None
@@ -122,6 +124,7 @@ async def test_members_added_and_removed_meanwhile_count(
 ) -> None:
     await tide.groups.add("old", "42")
     await tide.groups.add("ops", "42")
+    await known_to_be_down(gateway, tide)
     async with connected(gateway, "42") as client:
         await tide.groups.add("new", "42")
         await tide.groups.remove("old", "42")
@@ -167,7 +170,7 @@ async def test_who_leaves_while_it_waits_leaves_nothing(
         async with connected(gateway, "42", way=way, welcomed=False):  # type: ignore[arg-type]
             await wait_until(lambda: gateway.services.connections)
     await wait_until(lambda: not gateway.services.connections)
-    await known_to_be_down(gateway)
+    await known_to_be_down(gateway, tide)
     assert list(gateway.services.hub.subscribers()) == []
     unreadable.close()
     await tide.groups.add("ops", "42")
@@ -195,8 +198,7 @@ async def test_redis_down_or_silent_at_connect_lets_in_and_makes_up_for_it(
     redis_url: str, redis_server: RedisServer, tide: Publisher, failure: str
 ) -> None:
     await tide.groups.add("ops", "42")
-    settings = {"redis__timeout_s": 1} if failure == "silence" else {}
-    async with Proxy(redis_server.port) as proxy, running_gateway(proxy.url, **settings) as gateway:
+    async with Proxy(redis_server.port) as proxy, running_gateway(proxy.url) as gateway:
         getattr(proxy, failure)()
         async with connected(gateway, "42") as client:
             assert "unread_count" not in client.welcome

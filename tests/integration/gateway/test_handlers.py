@@ -353,7 +353,7 @@ async def test_redis_down_is_a_503(redis_url: str) -> None:
 
     with RedisServer() as server:
         async with (
-            running_gateway(server.url, handlers=[EVERYTHING], redis__timeout_s=1) as gateway,
+            running_gateway(server.url, handlers=[EVERYTHING], limits__handler_timeout_s=30) as gateway,
             connected(gateway, "42") as client,
         ):
             server.kill()

@@ -271,15 +271,12 @@ async def test_history_outlives_the_log_and_goes_on_in_the_next(redis_server: Re
 async def test_without_redis_it_is_answered_with_503_and_the_connection_stays() -> None:
     with RedisServer() as server:
         async with (
-            running_gateway(server.url, redis__timeout_s=1, **KEEPING) as gateway,
+            running_gateway(server.url, **KEEPING) as gateway,
             connected(gateway, "ann", claims=IN_G) as ann,
         ):
-
-            async def written() -> bool:  # with so little patience the first try may fail
-                return (await ann.send("send_message", message, message_id="m-1")).type == "ack"
-
-            message = {"group_id": "g", "content": "one"}
-            await wait_until(written)
+            await write(ann, "one")
+            assert gateway.services.chat.history._timeout_s == 5
+            gateway.services.chat.history._timeout_s = 1  # for these reads alone: all else has its time
             server.pause()
             asked = [await ann.post("get_history", {"group_id": "g"}) for _ in range(20)]  # over those at a time
             refused = [await ann.reply(message_id) for message_id in asked]
