@@ -16,6 +16,9 @@ LoopFactory = Callable[[], asyncio.AbstractEventLoop]
 # What depends on how a transport buffers and pauses.
 _ON_BOTH_LOOPS = {"test_slow_sockets", "test_tls"}
 
+# Nothing is sent twice because this process or Redis stood still for a moment: some events have no key.
+_PATIENCE_S = 30
+
 
 def pytest_asyncio_loop_factories(config: pytest.Config, item: pytest.Item) -> Mapping[str, LoopFactory]:
     """Choose the loops that a test runs on."""
@@ -25,8 +28,10 @@ def pytest_asyncio_loop_factories(config: pytest.Config, item: pytest.Item) -> M
     return factories
 
 
-# Nothing is sent twice because this process or Redis stood still for a moment: some events have no key.
-_PATIENCE_S = 30
+@pytest.fixture(autouse=True)
+def patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let connections wait for their profiles: who enters without, as while Redis stands still, has things late."""
+    monkeypatch.setattr("gateway.profile_loader._PATIENCE_S", 20.0)
 
 
 @pytest.fixture

@@ -100,8 +100,8 @@ async def test_after_a_gap_the_rules_are_looked_up_and_enforced(
 
 
 async def test_a_rule_ends_by_itself(gateway: RunningGateway, tide: Publisher) -> None:
-    await tide.access("block", OTHER, lasts_s=4)  # time enough to be seen
-    await wait_until(lambda: len(gateway.application.parts.rules) == 1)
+    await tide.access("block", OTHER, lasts_s=2)
+    await wait_until(lambda: len(gateway.application.parts.rules) == 1)  # also where it has ended meanwhile
     await wait_until(lambda: may_connect(gateway, OTHER))
 
 

@@ -64,14 +64,14 @@ async def test_sockets_without_a_request_count_too_and_a_mob_of_them_is_cut_off(
 
 
 async def test_handshakes_of_one_address_are_limited_before_a_token_is_looked_at(redis_url: str) -> None:
-    settings = {"limits__handshakes_per_s": 0.1, "limits__handshakes_burst": 3}
+    settings = {"limits__handshakes_per_s": 0.001, "limits__handshakes_burst": 3}
     async with running_gateway(redis_url, **settings) as gateway:
         for _ in range(3):
             assert (await refusal(gateway, token="nonsense"))[0] == 401
         for token in ("nonsense", gateway.token("42")):
             status, body, headers = await refusal(gateway, token=token)
             assert (status, body["reason"]) == (429, "rate")
-            assert 1 <= int(headers["Retry-After"]) <= 10
+            assert 1 <= int(headers["Retry-After"]) <= 1_000
         assert gateway.services.metrics.auth_failures == {"malformed": 3}
         async with connected(gateway, local_addr=OTHER):
             pass

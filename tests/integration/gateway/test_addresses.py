@@ -30,7 +30,8 @@ async def test_data_reaches_the_socket_byte_for_byte_as_it_was_published(
         with redis_server.client() as redis:
             fields = {"v": "1", "t": "default", "to": '["user:42"]', "e": "raw", "m": "m", "d": text}
             redis.xadd("tg:{events:0}", fields)
-        await raw.read()
+        while not raw.pushes:
+            assert await raw.read(), "the connection ended"
         assert f'"data":{text}}}'.encode() in raw.received
         assert raw.pushes[0].type == "raw"
 

@@ -63,6 +63,8 @@ async def test_who_was_added_while_away_has_the_group_from_the_start(
 async def test_without_a_cursor_nothing_from_before_the_connect_comes(gateway: RunningGateway, tide: Publisher) -> None:
     await tide.groups.add("ops", "42")
     await post(tide, "earlier")
+    async with connected(gateway, "x") as witness:
+        await settled(tide, witness)
     async with connected(gateway, "42") as client:
         await settled(tide, client)
         assert received(client) == []
@@ -337,10 +339,13 @@ async def test_joining_with_since_by_membership_shows_nothing_from_before_it(red
 
 
 async def test_who_has_lost_the_group_has_nothing_more_of_it_though_its_socket_lags(
-    gateway: RunningGateway, tide: Publisher
+    redis_url: str, tide: Publisher
 ) -> None:
     await tide.groups.add("ops", "slow")
-    async with raw_socket(gateway, gateway.token("slow"), receive_buffer=8 * 1024) as slow:
+    async with (
+        running_gateway(redis_url, limits__stall_timeout_s=60) as gateway,
+        raw_socket(gateway, gateway.token("slow"), receive_buffer=8 * 1024) as slow,
+    ):
         pad = "x" * 10_000
         await tide.publish_many([{"event": "e", "data": [n, pad], "to": "group:ops"} for n in range(500)])
         await tide.publish_many([{"event": "e", "data": [n, pad], "to": "user:slow"} for n in range(500, 510)])
@@ -434,6 +439,8 @@ async def test_welcome_counts_what_was_notified_and_read_meanwhile_on_every_inst
         assert known.welcome["unread_count"] == 0
         ids = [await tide.notify("42", title="one"), await tide.notify("42", title="two")]
         await known.until(lambda: [frame.data for frame in known.of_type(UNREAD_COUNT)][-1:] == [{UNREAD_COUNT: 2}])
+    async with connected(other, "x") as witness:  # whose log says nothing older any more
+        await settled(tide, witness)
     for instance in (gateway, other):  # one knows it from the log, the other asks
         async with connected(instance, "42") as back:
             assert back.welcome["unread_count"] == 2

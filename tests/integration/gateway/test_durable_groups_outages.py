@@ -25,18 +25,28 @@ def post(tide: Publisher, data: Any, group: str = "ops") -> Any:
 
 
 @pytest.fixture
-def unreadable(redis_server: RedisServer) -> Iterator[contextlib.ExitStack]:
+def impatient(monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.MonkeyPatch]:
+    """Connections enter soon without a profile that cannot be had."""
+    with monkeypatch.context() as soon:
+        soon.setattr("gateway.profile_loader._PATIENCE_S", 0.5)
+        yield soon
+
+
+@pytest.fixture
+def unreadable(redis_server: RedisServer, impatient: pytest.MonkeyPatch) -> Iterator[contextlib.ExitStack]:
     """Profiles cannot be read, and all else can, until this is closed."""
     with contextlib.ExitStack() as stack, redis_server.client() as redis:
+        stack.callback(impatient.undo)
         redis.execute_command("ACL", "SETUSER", "default", "-hgetall")
         stack.callback(redis.execute_command, "ACL", "SETUSER", "default", "+hgetall")
         yield stack
 
 
-async def known_to_be_down(gateway: RunningGateway) -> None:
-    """Wait until the gateway lets connections in without their profiles."""
+async def known_to_be_down(gateway: RunningGateway, tide: Publisher) -> None:
+    """Wait until the gateway lets connections in without their profiles, and has read the log as it is now."""
     async with connected(gateway, "canary") as client:
         assert "unread_count" not in client.welcome
+        await settled(tide, client)
 
 
 async def test_who_comes_while_profiles_cannot_be_read_enters_and_has_what_was_missed_later(
@@ -44,6 +54,7 @@ async def test_who_comes_while_profiles_cannot_be_read_enters_and_has_what_was_m
 ) -> None:
     await tide.groups.add("ops", "42")
     await post(tide, "before the connection")
+    await known_to_be_down(gateway, tide)
     async with connected(gateway, "42") as client:
         assert "unread_count" not in client.welcome
         assert (await client.send("get_client_info")).data["durable_groups"] is None
@@ -113,6 +124,7 @@ async def test_members_added_and_removed_meanwhile_count(
 ) -> None:
     await tide.groups.add("old", "42")
     await tide.groups.add("ops", "42")
+    await known_to_be_down(gateway, tide)
     async with connected(gateway, "42") as client:
         await tide.groups.add("new", "42")
         await tide.groups.remove("old", "42")
@@ -141,10 +153,12 @@ async def test_commands_that_need_the_membership_are_answered_503(
 async def test_who_is_revoked_while_it_waits_does_not_enter(
     gateway: RunningGateway, tide: Publisher, unreadable: contextlib.ExitStack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("gateway.profile_loader._PATIENCE_S", 4.0)  # time enough to revoke
+    monkeypatch.setattr("gateway.profile_loader._PATIENCE_S", 20.0)  # time enough to revoke
     async with connected(gateway, "42", welcomed=False) as client:
         await wait_until(lambda: gateway.services.connections)
         await tide.revoke(user="42")
+        await wait_until(lambda: len(gateway.services.revocations) == 1)
+        unreadable.close()  # now it could
         assert (await client.closed())[0] == 4403
         assert client.of_type("welcome") == []
 
@@ -156,7 +170,7 @@ async def test_who_leaves_while_it_waits_leaves_nothing(
         async with connected(gateway, "42", way=way, welcomed=False):  # type: ignore[arg-type]
             await wait_until(lambda: gateway.services.connections)
     await wait_until(lambda: not gateway.services.connections)
-    await known_to_be_down(gateway)
+    await known_to_be_down(gateway, tide)
     assert list(gateway.services.hub.subscribers()) == []
     unreadable.close()
     await tide.groups.add("ops", "42")
@@ -179,11 +193,12 @@ async def test_a_flood_while_it_waits_is_refused_as_ever(redis_url: str, unreada
 
 
 @pytest.mark.parametrize("failure", ["refuse", "silence"])
+@pytest.mark.usefixtures("impatient")
 async def test_redis_down_or_silent_at_connect_lets_in_and_makes_up_for_it(
     redis_url: str, redis_server: RedisServer, tide: Publisher, failure: str
 ) -> None:
     await tide.groups.add("ops", "42")
-    async with Proxy(redis_server.port) as proxy, running_gateway(proxy.url, redis__timeout_s=1) as gateway:
+    async with Proxy(redis_server.port) as proxy, running_gateway(proxy.url) as gateway:
         getattr(proxy, failure)()
         async with connected(gateway, "42") as client:
             assert "unread_count" not in client.welcome
@@ -203,7 +218,7 @@ async def test_a_profile_that_is_known_needs_no_redis(
     redis_url: str, redis_server: RedisServer, tide: Publisher
 ) -> None:
     await tide.groups.add("ops", "42")
-    async with Proxy(redis_server.port) as proxy, running_gateway(proxy.url, redis__timeout_s=1) as gateway:
+    async with Proxy(redis_server.port) as proxy, running_gateway(proxy.url) as gateway:
         async with connected(gateway, "42"):
             pass
         proxy.refuse()
@@ -223,7 +238,7 @@ async def test_what_changed_in_a_gap_is_made_up_for_and_named(
 ) -> None:
     await tide.groups.add("lost", "42")
     await tide.groups.add("kept", "42")
-    async with Proxy(redis_server.port) as proxy, running_gateway(proxy.url, redis__timeout_s=1) as gateway:
+    async with Proxy(redis_server.port) as proxy, running_gateway(proxy.url) as gateway:
         async with connected(gateway, "idle"):
             pass
         async with connected(gateway, "42") as client:
@@ -235,9 +250,11 @@ async def test_what_changed_in_a_gap_is_made_up_for_and_named(
             with redis_server.client() as redis:
                 redis.xtrim(keys.stream(0), maxlen=0, approximate=False)
             proxy.restore()
-            await client.until(lambda: len(client.of_type("resync")) >= 2)
-            named = {address for frame in client.of_type("resync") for address in frame.data["addresses"]}
-            assert {"group:gained", "group:kept"} <= named
+
+            def named() -> set[str]:
+                return {address for frame in client.of_type("resync") for address in frame.data["addresses"]}
+
+            await client.until(lambda: {"group:gained", "group:kept"} <= named())
             for group in ("lost", "kept", "gained"):
                 await post(tide, group, group)
             await settled(tide, client)

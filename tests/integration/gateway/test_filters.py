@@ -117,9 +117,10 @@ async def test_what_is_older_than_memory_is_filtered_too(redis_url: str, tide: P
         assert ann.of_type("resync") == []
 
 
-async def test_a_slow_socket_catches_up_with_what_passes(gateway: RunningGateway, tide: Publisher) -> None:
+async def test_a_slow_socket_catches_up_with_what_passes(redis_url: str, tide: Publisher) -> None:
     pad = "x" * 10_000
     async with (
+        running_gateway(redis_url, limits__stall_timeout_s=60) as gateway,
         raw_socket(gateway, gateway.token("slow"), receive_buffer=8 * 1024) as slow,
         connected(gateway, "quick") as quick,
     ):

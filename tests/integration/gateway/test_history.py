@@ -271,10 +271,12 @@ async def test_history_outlives_the_log_and_goes_on_in_the_next(redis_server: Re
 async def test_without_redis_it_is_answered_with_503_and_the_connection_stays() -> None:
     with RedisServer() as server:
         async with (
-            running_gateway(server.url, redis__timeout_s=1, **KEEPING) as gateway,
+            running_gateway(server.url, **KEEPING) as gateway,
             connected(gateway, "ann", claims=IN_G) as ann,
         ):
             await write(ann, "one")
+            assert gateway.services.chat.history._timeout_s == 5
+            gateway.services.chat.history._timeout_s = 1  # for these reads alone: all else has its time
             server.pause()
             asked = [await ann.post("get_history", {"group_id": "g"}) for _ in range(20)]  # over those at a time
             refused = [await ann.reply(message_id) for message_id in asked]
@@ -282,11 +284,11 @@ async def test_without_redis_it_is_answered_with_503_and_the_connection_stays() 
             assert {(one.type, one.data["code"]) for one in refused} == {("error", 503)}
             assert all(one.data["retry_after_ms"] > 0 for one in refused)
 
-            async def answered() -> bool:
-                return (await ann.send("get_history", {"group_id": "g"})).type == "ack"
+            async def answered() -> dict[str, Any] | None:
+                reply = await ann.send("get_history", {"group_id": "g"})
+                return reply.data if reply.type == "ack" else None
 
-            await wait_until(answered)
-            assert contents(await read(ann)) == ["one"]
+            assert contents(await wait_until(answered)) == ["one"]
             server.kill()
             assert (await ann.send("get_history", {"group_id": "g"})).data["code"] == 503
             assert (await ann.send("echo", 1)).data == 1
