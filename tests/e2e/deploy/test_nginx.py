@@ -69,7 +69,7 @@ def nginx(gateways, tmp_path):
 
 @pytest.fixture
 async def browser(nginx):
-    async with httpx.AsyncClient(verify=nginx.ssl, trust_env=False, base_url=nginx.http_url) as client:
+    async with httpx.AsyncClient(verify=nginx.ssl, trust_env=False, base_url=nginx.http_url, timeout=30) as client:
         yield client
 
 
@@ -106,7 +106,7 @@ async def test_an_address_stays_on_a_gateway_and_others_go_to_the_other(gateways
 
 async def test_the_clients_of_a_killed_gateway_resume_on_the_other(gateways, nginx, redis_url):
     networks = await networks_of_both(gateways, nginx)
-    async with Publisher(redis_url) as tide:
+    async with Publisher(redis_url, timeout_s=60) as tide:
         async with connected(nginx, "42", ssl=nginx.ssl, **from_network(networks[0])) as before:
             await tide.publish("tick", 1, to="user:42")
             await settled(tide, before)
@@ -169,7 +169,7 @@ async def test_no_log_has_a_token_whatever_goes_wrong(gateways, nginx, browser):
     query = f"token={SECRET_QUERY}"
     for path in (f"/nothing?{query}", f"/api/v1/notifications?{query}", f"/metrics?{query}", f"/ws/?{query}"):
         await browser.get(path, headers={"Referer": f"https://a.example.com/?{query}"})
-    async with httpx.AsyncClient(trust_env=False) as plain:
+    async with httpx.AsyncClient(trust_env=False, timeout=30) as plain:
         moved = await plain.get(f"http://127.0.0.1:{nginx.plain_port}/ws?{query}")
         assert moved.status_code == 308
     for gateway in gateways:

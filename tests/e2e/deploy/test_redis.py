@@ -9,6 +9,7 @@ from tests.docs.markdown import ROOT
 from tests.support.clients import connected, settled
 from tests.support.gateway import running_gateway
 from tests.support.redis_server import BINARIES, RedisServer
+from tests.support.waiting import wait_until
 
 CONFIGURATION = ROOT / "deploy" / "redis" / "redis.conf"
 OF_THE_MACHINE = ("bind", "port")  # a test has its own
@@ -30,7 +31,7 @@ def server(request):
 
 async def test_a_gateway_takes_it_and_what_was_published_survives_a_kill(server):
     async with running_gateway(server.url) as gateway, connected(gateway, "42") as client:
-        async with Publisher(server.url) as tide:
+        async with Publisher(server.url, timeout_s=60) as tide:
             await tide.publish("order.shipped", {"order": 7}, to="user:42")
             await settled(tide, client)
         assert client.events == [("order.shipped", {"order": 7})]
@@ -38,6 +39,8 @@ async def test_a_gateway_takes_it_and_what_was_published_survives_a_kill(server)
     with server.client() as redis:
         assert redis.config_get("maxmemory-policy") == {"maxmemory-policy": "noeviction"}
         before = redis.xlen("tg:{events:0}")
+        # While the disk is slow, Redis keeps what it appends to itself for up to two seconds.
+        await wait_until(lambda: redis.info("persistence")["aof_buffer_length"] == 0)
     server.kill()
     server.start()
     with server.client() as redis:

@@ -92,7 +92,7 @@ def http_port(gateway: GatewayProcess) -> int:
 async def counts(gateway: GatewayProcess) -> dict[str, Any]:
     """Return what the gateway counted, asked with a good token."""
     good = forge().token(forge().claims(scope="push"))
-    async with httpx.AsyncClient(trust_env=False) as client:
+    async with httpx.AsyncClient(trust_env=False, timeout=30) as client:
         answer = await client.get(
             f"http://127.0.0.1:{http_port(gateway)}/stats", headers={"Authorization": f"Bearer {good}"}
         )
