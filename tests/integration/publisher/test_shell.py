@@ -116,7 +116,7 @@ def test_wrong_usage_is_2(refused, arguments):
     assert "usage:" in err
 
 
-def test_no_usage_is_2():
+def test_without_arguments_it_is_2_as_well():
     code, out, err = run()
     assert (code, out) == (2, "")
     assert "usage:" in err
