@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from typing import Any
 
 import pytest
 from redis.asyncio import Redis
@@ -223,19 +224,20 @@ class TestDeadlines:
         await reader.look()
         await reader.set_position((0, 0), 0)
 
-        async def waits_for_longer() -> bool:
-            client = connect(server.url, 0.5)
-            hasty = StreamReader(client, 0, "a", timeout_s=0.5)
+        async def waits_for_longer(*read: Any) -> bool:
+            client = connect(server.url, 0.3)
+            hasty = StreamReader(client, 0, "a", timeout_s=0.3)
             try:
                 await hasty.connect()
-                return [await hasty.read_group(10, 1_000), await hasty.read_after((0, 0), 10, 1_000)] == [[], []]
+                return await getattr(hasty, read[0])(*read[1:]) == []
             except (TimeoutError, RedisTimeout):  # the server, or we, have paused for as long as the limit
                 return False
             finally:
                 await hasty.disconnect()
                 await client.aclose()
 
-        await wait_until(waits_for_longer)
+        await wait_until(lambda: waits_for_longer("read_group", 10, 500))
+        await wait_until(lambda: waits_for_longer("read_after", (0, 0), 10, 500))
 
 
 class TestRange:
