@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import orjson
 from redis.asyncio import Redis
-from redis.exceptions import NoScriptError
+from redis.exceptions import NoScriptError, ResponseError
 
 from gateway.decoder import EntryDecoder
 from gateway.errors import PoisonEntry
@@ -149,7 +149,10 @@ class WorkStream:
     async def _outcome(self, work: Work, reply: Any) -> Written | Exception:
         if isinstance(reply, NoScriptError):
             names, arguments = self._call(work)
-            reply = await run_script(self._redis, _PROJECT, names, *arguments)
+            try:
+                reply = await run_script(self._redis, _PROJECT, names, *arguments)
+            except ResponseError as error:  # as the pipeline returns it
+                reply = error
         if isinstance(reply, Exception):
             return reply
         failed = zip(reply[1::2], reply[2::2], strict=True)

@@ -36,9 +36,9 @@ def redis_url():
 
 @pytest.fixture(scope="module")
 def pair(redis_url):
-    both = [GatewayProcess(redis_url, http__port=free_port(), listen__trusted_proxies=["127.0.0.1"]) for _ in range(2)]
+    settings = {"listen__trusted_proxies": ["127.0.0.1"]}  # and ports that no connection takes while one is restarted
+    both = [GatewayProcess(redis_url, listen__port=free_port(), http__port=free_port(), **settings) for _ in range(2)]
     try:
-        asyncio.run(started(both))
         yield both
     finally:
         asyncio.run(removed(both))
@@ -55,8 +55,8 @@ async def removed(gateways):
 @pytest.fixture
 async def gateways(pair):
     """Two gateways, of which the test may end as many as it likes."""
-    yield pair
     await started([gateway for gateway in pair if not gateway.runs])
+    return pair
 
 
 @pytest.fixture
@@ -69,8 +69,7 @@ def nginx(gateways, tmp_path):
 
 @pytest.fixture
 async def browser(nginx):
-    options = {"verify": nginx.ssl, "trust_env": False, "timeout": 30}
-    async with httpx.AsyncClient(base_url=nginx.http_url, **options) as client:
+    async with httpx.AsyncClient(verify=nginx.ssl, trust_env=False, base_url=nginx.http_url, timeout=30) as client:
         yield client
 
 
@@ -107,7 +106,7 @@ async def test_an_address_stays_on_a_gateway_and_others_go_to_the_other(gateways
 
 async def test_the_clients_of_a_killed_gateway_resume_on_the_other(gateways, nginx, redis_url):
     networks = await networks_of_both(gateways, nginx)
-    async with Publisher(redis_url) as tide:
+    async with Publisher(redis_url, timeout_s=60) as tide:
         async with connected(nginx, "42", ssl=nginx.ssl, **from_network(networks[0])) as before:
             await tide.publish("tick", 1, to="user:42")
             await settled(tide, before)
@@ -160,6 +159,20 @@ async def test_a_page_of_the_same_host_may_connect_and_another_may_not(nginx):
     assert refused.value.response.status_code == 403
 
 
+async def test_inside_is_not_outside(nginx, browser):
+    for path in ("/metrics", "/stats", "/ready", "/docs", "/openapi.json", "/console", "/", "/ws/x"):
+        assert (await browser.get(path)).status_code == 404
+    assert (await browser.get("/health")).status_code == 200
+    assert (await browser.get("/api/v1/notifications")).status_code == 401
+    assert (await browser.post("/message/push/all", json={})).status_code == 403  # loopback is none of the networks
+
+
+async def test_a_user_reads_notifications_through_it(gateways, nginx, browser):
+    token = gateways[0].token("42")
+    answer = await browser.get("/api/v1/notifications", headers={"Authorization": f"Bearer {token}"})
+    assert answer.status_code == 200
+
+
 async def test_no_log_has_a_token_whatever_goes_wrong(gateways, nginx, browser):
     token = gateways[0].token("42")
     async with connected(nginx, token=token, ssl=nginx.ssl):
@@ -180,20 +193,6 @@ async def test_no_log_has_a_token_whatever_goes_wrong(gateways, nginx, browser):
     await wait_until(lambda: '"status":502' in nginx.access_log)
     assert token not in nginx.all_logs
     assert SECRET_QUERY not in nginx.all_logs
-
-
-async def test_inside_is_not_outside(nginx, browser):
-    for path in ("/metrics", "/stats", "/ready", "/docs", "/openapi.json", "/console", "/", "/ws/x"):
-        assert (await browser.get(path)).status_code == 404
-    assert (await browser.get("/health")).status_code == 200
-    assert (await browser.get("/api/v1/notifications")).status_code == 401
-    assert (await browser.post("/message/push/all", json={})).status_code == 403  # loopback is none of the networks
-
-
-async def test_a_user_reads_notifications_through_it(gateways, nginx, browser):
-    token = gateways[0].token("42")
-    answer = await browser.get("/api/v1/notifications", headers={"Authorization": f"Bearer {token}"})
-    assert answer.status_code == 200
 
 
 def directive(name, file="locations.conf"):

@@ -42,8 +42,10 @@ def queries():
 @pytest.fixture
 async def exported(redis_url):
     """Metric → its labels, of a real gateway."""
-    options = {"trust_env": False, "timeout": 30}
-    async with running_gateway(redis_url, http__metrics="open") as gateway, httpx.AsyncClient(**options) as http:
+    async with (
+        running_gateway(redis_url, http__metrics="open") as gateway,
+        httpx.AsyncClient(trust_env=False, timeout=30) as http,
+    ):
         text = (await http.get(f"{gateway.http_url}/metrics")).text
     counted = {f"tidegate_{name}_total": {label} for name, label, _ in COUNTED.values() if label is not None}
     found = {}

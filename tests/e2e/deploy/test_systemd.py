@@ -98,15 +98,15 @@ def test_the_ports_of_the_template_are_those_that_nginx_knows():
 
 def test_every_command_is_one_of_the_gateway():
     lines = [line for name in NAMES for line in (UNITS / name).read_text().splitlines() if line.startswith("ExecStart")]
-    for line in lines:
-        command = line.partition("bin/gateway ")[2].split()
+    commands = [line.partition("bin/gateway ")[2].split() for line in lines]
+    assert {command[1] for command in commands} == {"-c"}
+    for name in {command[0] for command in commands}:
         done = subprocess.run(
-            [sys.executable, "-m", "gateway", command[0], "--help"],
+            [sys.executable, "-m", "gateway", name, "--help"],
             cwd=ROOT,
             check=True,
             capture_output=True,
             text=True,
         )
-        assert command[1] == "-c"
         assert "--config FILE" in done.stdout
     assert len(lines) == 4

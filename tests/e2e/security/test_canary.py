@@ -49,9 +49,10 @@ def redis_with_password() -> Any:
         yield server
 
 
-def ports(log: str) -> tuple[int, int]:
-    """Return the ports of a gateway from its log, whatever its form."""
-    return tuple(int(re.search(rf"\W{name}\W+(\d+)", log)[1]) for name in ("port", "http_port"))  # type: ignore[index, return-value]
+def ports(log: str) -> list[int]:
+    """Return the ports of a gateway, for sockets and for HTTP, from its log, whatever its form, once they are there."""
+    found = [re.search(rf"\W{name}\W+(\d+)\D", log) for name in ("port", "http_port")]
+    return [int(one[1]) for one in found if one is not None]
 
 
 class Console(GatewayProcess):
@@ -59,7 +60,7 @@ class Console(GatewayProcess):
 
     async def start(self, *, timeout_s: float = 60, ready: bool = True) -> Console:
         self.launch()
-        await wait_until(lambda: self._alive() and "listening" in self.log, timeout_s)
+        await wait_until(lambda: self._alive() and len(ports(self.log)) == 2, timeout_s)
         self._settings["listen__port"] = ports(self.log)[0]
         return self
 

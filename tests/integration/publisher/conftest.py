@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack
 from typing import Any
 
 import pytest
 
-from publisher import Publisher
+from publisher import Publisher, PublishError
 from publisher.sync import Publisher as BlockingPublisher
 from tests.support.redis_server import BINARIES, RedisServer
+from tests.support.waiting import wait_until
+
+PATIENCE_S = 60.0
+"""Of a publisher where something else is tested than what it gives up: no pause of the machine outlasts one try."""
 
 
 class InThreads:
@@ -30,6 +36,16 @@ class InThreads:
 
     async def aclose(self) -> None:
         self._publisher.close()
+
+
+async def warm(tide: Any) -> None:
+    """Let a publisher that gives up soon have a connection, however long that takes."""
+
+    async def stored() -> Any:
+        with contextlib.suppress(PublishError):
+            return await tide.publish("warm", 1, to="all", key="warm")
+
+    await wait_until(stored)
 
 
 @pytest.fixture(scope="session", params=BINARIES)
@@ -60,10 +76,11 @@ def flavour(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 async def open_publisher(flavour: str) -> AsyncIterator[Callable[..., Any]]:
-    """Makes publishers of either kind, with one face, and closes them."""
+    """Makes patient publishers of either kind, with one face, and closes them."""
     async with AsyncExitStack() as stack:
 
         def open_one(redis: Any, **options: Any) -> Any:
+            options = {"timeout_s": PATIENCE_S, **options}
             if flavour == "blocking":
                 made: Any = InThreads(BlockingPublisher(redis, **options))
             else:
@@ -72,6 +89,14 @@ async def open_publisher(flavour: str) -> AsyncIterator[Callable[..., Any]]:
             return made
 
         yield open_one
+
+
+@pytest.fixture
+def nowhere() -> Iterator[str]:
+    """The URL of a port where nobody listens, nor can: it is taken."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        yield f"redis://127.0.0.1:{taken.getsockname()[1]}"
 
 
 @pytest.fixture

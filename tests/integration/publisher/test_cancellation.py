@@ -7,6 +7,7 @@ import asyncio
 import pytest
 
 from publisher import Publisher, make_event
+from tests.integration.publisher.conftest import PATIENCE_S, warm
 from tests.support.redis_server import RedisServer
 from tests.support.waiting import wait_until
 
@@ -14,7 +15,7 @@ EVENT = make_event("e", 1, to="all")
 
 
 async def test_a_cancelled_waiter_does_not_harm_the_others(url, entries):
-    async with Publisher(url) as tide:
+    async with Publisher(url, timeout_s=PATIENCE_S) as tide:
         tasks = [asyncio.create_task(tide.publish("e", n, to="all")) for n in range(100)]
         await asyncio.sleep(0)  # all are queued, nothing is sent
         for task in tasks[::2]:
@@ -27,7 +28,7 @@ async def test_a_cancelled_waiter_does_not_harm_the_others(url, entries):
 
 
 async def test_what_is_cancelled_before_it_is_sent_is_not_stored(url, entries):
-    async with Publisher(url) as tide:
+    async with Publisher(url, timeout_s=PATIENCE_S) as tide:
         futures = [tide.submit(EVENT) for _ in range(10)]
         for future in futures[:9]:
             future.cancel()
@@ -55,7 +56,7 @@ async def test_replies_stay_with_their_events_after_a_cancellation_in_flight():
 
 
 async def test_cancelling_publish_many_cancels_what_is_not_sent_and_reports_nothing(url):
-    async with Publisher(url, max_queue=5) as tide:
+    async with Publisher(url, timeout_s=PATIENCE_S, max_queue=5) as tide:
         task = asyncio.create_task(tide.publish_many([EVENT] * 5000))
         await asyncio.sleep(0)
         task.cancel()
@@ -81,8 +82,8 @@ async def test_a_deadline_of_the_caller_is_an_ordinary_cancellation():
 
 async def test_a_connection_is_left_when_its_task_is_cancelled(server, url):
     with RedisServer() as own:
-        tide = Publisher(own.url, timeout_s=3, retries=0)
-        await tide.publish("warm", 1, to="all")
+        tide = Publisher(own.url, timeout_s=1, retries=0)
+        await warm(tide)
         own.pause()
         future = tide.submit(EVENT)
         await tide.aclose()  # cancels what hangs

@@ -8,6 +8,7 @@ import pytest
 
 from publisher import Cursor, Publisher, PublishError, make_event
 from publisher.keys import history
+from tests.integration.publisher.conftest import PATIENCE_S
 from tests.support.redis_server import RedisServer
 
 STREAM = "tg:{events:0}"
@@ -89,7 +90,7 @@ async def test_a_history_that_cannot_be_written_does_not_lose_the_event(server, 
 
 
 async def test_a_recall_takes_one_entry_out_and_is_announced_once(server, url, entries):
-    async with Publisher(url) as tide:
+    async with Publisher(url, timeout_s=PATIENCE_S) as tide:
         ids = [Cursor.parse(await tide.publish("e", n, to="group:g", history=True)) for n in range(3)]
         recall = make_event("recalled", None, to="group:g", key="r")
         recall = recall._replace(recalls=(f"{ids[1].ms}-{ids[1].n}", ids[1].epoch))
@@ -101,13 +102,13 @@ async def test_a_recall_takes_one_entry_out_and_is_announced_once(server, url, e
 
 
 async def test_a_recall_where_nothing_is_kept_is_announced_and_makes_no_history(server, url, entries):
-    async with Publisher(url) as tide:
+    async with Publisher(url, timeout_s=PATIENCE_S) as tide:
         await tide.submit(make_event("recalled", None, to="group:g")._replace(recalls=("1-1", "e")))
     assert (len(entries()), kept(server)) == (1, [])
 
 
 async def test_what_may_be_there_twice_needs_no_key(server, url):
-    async with Publisher(url) as tide:
+    async with Publisher(url, timeout_s=PATIENCE_S) as tide:
         await tide.submit(make_event("typing", None, to="group:g", kind=b"ephemeral"))
         with server.client() as client:
             assert set(client.scan_iter()) == {STREAM, EPOCH}
@@ -126,7 +127,7 @@ async def test_an_option_that_does_not_hold_is_refused(url, open_publisher, opti
 
 
 async def test_concurrent_writers_leave_log_and_history_with_one_order(server, url, entries):
-    async with Publisher(url) as one, Publisher(url) as other:
+    async with Publisher(url, timeout_s=PATIENCE_S) as one, Publisher(url, timeout_s=PATIENCE_S) as other:
         events = [(tide, n) for n in range(200) for tide in (one, other)]
         await asyncio.gather(*(tide.publish("e", n, to="group:g", history=True) for tide, n in events))
     assert [entry_id for entry_id, _ in kept(server)] == [entry_id for entry_id, _ in entries()]

@@ -7,7 +7,8 @@ import asyncio
 import pytest
 
 from publisher import Publisher, PublishIncomplete, PublishUnavailable, PublishUnknown, make_event
-from tests.support.redis_server import RedisServer, free_port
+from tests.integration.publisher.conftest import warm
+from tests.support.redis_server import RedisServer
 from tests.support.tcp_proxy import TcpProxy
 from tests.support.waiting import wait_until
 
@@ -61,8 +62,8 @@ async def test_a_lost_reply_to_a_revocation_is_survived(server, proxy, open_publ
 
 async def test_a_server_that_hangs_makes_it_unknown_in_time_and_at_most_once(open_publisher):
     with RedisServer() as own, own.client() as client:
-        tide = open_publisher(own.url, timeout_s=4)
-        await tide.publish("warm", 1, to="all")
+        tide = open_publisher(own.url, timeout_s=2)
+        await warm(tide)
         own.pause()
         async with asyncio.timeout(60):
             with pytest.raises(PublishUnknown):
@@ -98,22 +99,22 @@ async def test_a_killed_and_restarted_server_is_waited_for(open_publisher):
         assert client.xlen("tg:{events:0}") == 2
 
 
-async def test_no_server_is_unavailable(open_publisher):
-    tide = open_publisher(f"redis://127.0.0.1:{free_port()}", timeout_s=1.0)
+async def test_no_server_is_unavailable(open_publisher, nowhere):
+    tide = open_publisher(nowhere, timeout_s=1.0)
     async with asyncio.timeout(60):
         with pytest.raises(PublishUnavailable, match="nothing was stored") as caught:
             await tide.publish("e", 1, to="all")
     assert caught.value.retry_after_ms > 0
 
 
-async def test_no_server_fails_all_of_many_for_that_reason(open_publisher):
-    tide = open_publisher(f"redis://127.0.0.1:{free_port()}", timeout_s=1.0)
+async def test_no_server_fails_all_of_many_for_that_reason(open_publisher, nowhere):
+    tide = open_publisher(nowhere, timeout_s=1.0)
     with pytest.raises(PublishUnavailable):
         await tide.publish_many([make_event("e", 1, to="all")] * 3)
 
 
-async def test_no_server_fails_a_whole_queue_in_time():
-    async with Publisher(f"redis://127.0.0.1:{free_port()}", timeout_s=1.0) as tide:
+async def test_no_server_fails_a_whole_queue_in_time(nowhere):
+    async with Publisher(nowhere, timeout_s=1.0) as tide:
         calls = [tide.publish("e", 1, to="all") for _ in range(3000)]
         async with asyncio.timeout(60):
             results = await asyncio.gather(*calls, return_exceptions=True)

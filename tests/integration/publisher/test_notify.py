@@ -8,7 +8,7 @@ import pytest
 
 from publisher import Cursor, PublishError, PublishUnavailable
 from publisher.keys import inbox_work, partition_of
-from tests.support.redis_server import RedisServer, free_port
+from tests.support.redis_server import RedisServer
 
 WORK = inbox_work(0)
 
@@ -84,8 +84,8 @@ async def test_what_does_not_hold_sends_nothing(open_publisher, url, entries, wo
     assert entries() == work() == []
 
 
-async def test_nobody_there_is_unavailable(open_publisher):
-    tide = open_publisher(f"redis://127.0.0.1:{free_port()}", timeout_s=1, retries=1)
+async def test_nobody_there_is_unavailable(open_publisher, nowhere):
+    tide = open_publisher(nowhere, timeout_s=1, retries=1)
     for to in ("42", ["1", "2"]):
         with pytest.raises(PublishUnavailable):
             await tide.notify(to, title="t")
@@ -95,7 +95,7 @@ async def test_a_full_memory_stores_neither_the_entry_nor_the_work(open_publishe
     if flavour == "blocking":
         pytest.skip("the same commands")
     with RedisServer() as own, own.client() as client:
-        tide = open_publisher(own.url, timeout_s=10, retries=1)
+        tide = open_publisher(own.url, retries=1)
         client.config_set("maxmemory", 1)
         with pytest.raises(PublishUnavailable, match="OutOfMemory"):
             await tide.notify("42", title="t")

@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import secrets
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 
 from publisher import PublishError, PublishUnavailable
-from tests.support.redis_server import BINARIES, RedisServer, free_port
+from tests.support.redis_server import BINARIES, RedisServer
 from tests.support.waiting import wait_until
 
 MANY = [{"event": "e", "data": 1, "to": "all"}] * 5
@@ -39,10 +40,10 @@ def flavour(pair):
     return pair[0]
 
 
-async def test_a_replica_is_unavailable_until_it_is_promoted(own, open_publisher):
+async def test_a_replica_is_unavailable_until_it_is_promoted(own, open_publisher, nowhere):
     tide = open_publisher(own.url)
     with own.client() as client:
-        client.replicaof("127.0.0.1", free_port())
+        client.replicaof("127.0.0.1", urlsplit(nowhere).port)
         with pytest.raises(PublishUnavailable, match="ReadOnly"):
             await tide.publish("e", 1, to="all")
         patient = open_publisher(own.url, timeout_s=20, retries=60)
@@ -90,8 +91,8 @@ async def test_a_server_that_cannot_save_is_unavailable(own, open_publisher):
 
 async def test_a_loading_server_is_unavailable_with_nothing_unknown(own, open_publisher):
     with own.client() as client:
-        for number in range(400):
-            client.set(f"k{number}", secrets.token_hex(2048))  # which does not compress away
+        # Which does not compress away, and takes longer to load than any pause of the machine.
+        client.mset({f"k{number}": secrets.token_hex(2048) for number in range(2_000)})
         client.save()
         client.config_set("key-load-delay", 20_000)
         client.config_set("loading-process-events-interval-bytes", 2048)
@@ -99,7 +100,7 @@ async def test_a_loading_server_is_unavailable_with_nothing_unknown(own, open_pu
         own.stop()
         own.start(loaded=False)
         with pytest.raises(PublishUnavailable, match="BusyLoading"):
-            await open_publisher(own.url, timeout_s=1.0).publish_many(MANY)
+            await open_publisher(own.url).publish_many(MANY)
         patient = open_publisher(own.url, timeout_s=30, retries=100)
         publishing = asyncio.ensure_future(patient.publish_many(MANY))
         client.config_set("key-load-delay", 0)

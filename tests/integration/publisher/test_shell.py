@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from publisher import Cursor
-from tests.support.redis_server import free_port
+from publisher.__main__ import main
 
 REPOSITORY = Path(__file__).parents[3]
 
@@ -28,6 +28,21 @@ def run(*arguments, stdin=b"", cwd=None, **environ):
     )
     assert b"Traceback" not in done.stderr
     return done.returncode, done.stdout.decode(), done.stderr.decode()
+
+
+@pytest.fixture
+def refused(capsys):
+    """Runs what is refused, in this process, which is soon done; returns the same as `run`."""
+
+    def call(*arguments):
+        try:
+            status = main(list(arguments))
+        except SystemExit as ended:
+            status = ended.code
+        said = capsys.readouterr()
+        return status, said.out, said.err
+
+    return call
 
 
 def read(server):
@@ -86,7 +101,6 @@ def test_the_dev_server_of_the_folder_is_found(redis_server, redis_url, tmp_path
 @pytest.mark.parametrize(
     "arguments",
     [
-        (),
         ("all",),
         ("all", "e"),
         ("all", "e", "{"),
@@ -96,8 +110,14 @@ def test_the_dev_server_of_the_folder_is_found(redis_server, redis_url, tmp_path
         ("all", "e", "1", "--partitions", "0"),
     ],
 )
-def test_wrong_usage_is_2(arguments):
-    code, out, err = run(*arguments)
+def test_wrong_usage_is_2(refused, arguments):
+    code, out, err = refused(*arguments)
+    assert (code, out) == (2, "")
+    assert "usage:" in err
+
+
+def test_without_arguments_it_is_2_as_well():
+    code, out, err = run()
     assert (code, out) == (2, "")
     assert "usage:" in err
 
@@ -108,8 +128,8 @@ def test_a_bad_event_is_1(redis_url):
     assert "'nobody' is not an address" in err
 
 
-def test_no_server_is_1():
-    code, out, err = run("all", "e", "1", "--redis", f"redis://:secret@127.0.0.1:{free_port()}")
+def test_no_server_is_1(nowhere):
+    code, out, err = run("all", "e", "1", "--redis", nowhere.replace("//", "//:secret@"))
     assert (code, out) == (1, "")
     assert "nothing was stored" in err
     assert "secret" not in err
@@ -172,7 +192,7 @@ def test_notify_prints_an_id_for_each_user(redis_url):
         (("notify", "42", "--title", ""), 1),
     ],
 )
-def test_notify_refuses_what_does_not_hold(redis_url, arguments, status):
-    code, out, err = run(*arguments, "--redis", redis_url)
+def test_notify_refuses_what_does_not_hold(redis_url, refused, arguments, status):
+    code, out, err = refused(*arguments, "--redis", redis_url)
     assert (code, out) == (status, "")
     assert err

@@ -11,6 +11,8 @@ from gateway.store.connection import connect
 from gateway.store.stream import StreamReader
 from tests.support.redis_server import BINARIES, RedisServer
 
+TIMEOUT_S = 30.0
+
 
 @pytest.fixture(scope="session", params=[name for name, find in BINARIES.items() if find()])
 def each_server(request: pytest.FixtureRequest) -> Iterator[RedisServer]:
@@ -28,7 +30,7 @@ def server(each_server: RedisServer) -> RedisServer:
 
 @pytest.fixture
 async def redis(server: RedisServer) -> AsyncIterator[Redis]:
-    client = connect(server.url, 5)
+    client = connect(server.url, TIMEOUT_S)
     yield client
     await client.aclose()
 
@@ -36,7 +38,7 @@ async def redis(server: RedisServer) -> AsyncIterator[Redis]:
 @pytest.fixture
 async def reader(redis: Redis) -> AsyncIterator[StreamReader]:
     """A connected reader of partition 0, for the instance `a`."""
-    reader = StreamReader(redis, 0, "a", timeout_s=5)
+    reader = StreamReader(redis, 0, "a", timeout_s=TIMEOUT_S)
     await reader.connect()
     yield reader
     await reader.disconnect()

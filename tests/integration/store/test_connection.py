@@ -46,7 +46,7 @@ def test_what_is_sent_on_a_closed_connection_is_lost(server: RedisServer, loop: 
         await connection.read_response()
 
     async def scene() -> None:
-        redis = connect(server.url if scheme == "tcp" else server.unix_url, 5)
+        redis = connect(server.url if scheme == "tcp" else server.unix_url, 30)
         connection: Any = redis.connection_pool.make_connection()
         await connection.connect()
         await cut(connection)
@@ -67,8 +67,8 @@ def test_a_server_that_hangs_up_on_everybody_is_an_error_of_redis(server: RedisS
     async def scene() -> None:
         async with Proxy(server.port) as proxy:
             proxy.refuse()
-            redis = connect(proxy.url, 5)
-            reader = StreamReader(redis, 0, "a", timeout_s=5)
+            redis = connect(proxy.url, 30)
+            reader = StreamReader(redis, 0, "a", timeout_s=30)
             for _ in range(200):
                 with pytest.raises(REDIS_ERRORS):
                     await look(reader)
@@ -83,7 +83,7 @@ def test_an_event_is_stored_once_though_its_connection_was_closed_beneath_it(
     server: RedisServer, loop: NewLoop
 ) -> None:
     async def scene() -> None:
-        async with Publisher(server.url) as tide:
+        async with Publisher(server.url, timeout_s=60) as tide:
             pool: Any = tide._client.connection_pool
             take = pool.get_connection
             cuts = iter([True, True])

@@ -9,6 +9,7 @@ import pytest
 from redis.exceptions import OutOfMemoryError, ReadOnlyError
 
 from gateway.errors import PoisonEntry
+from gateway.store.connection import script
 from gateway.store.inbox import Inbox, InboxRules
 from gateway.store.inbox_work import WorkStream
 from publisher import Publisher
@@ -21,13 +22,13 @@ WORK = inbox_work(0)
 
 @pytest.fixture
 async def tide(server):
-    async with Publisher(server.url) as publisher:
+    async with Publisher(server.url, timeout_s=60) as publisher:
         yield publisher
 
 
 @pytest.fixture
 async def boxes(redis):
-    return Inbox(redis, RULES, timeout_s=5)
+    return Inbox(redis, RULES, timeout_s=30)
 
 
 @pytest.fixture
@@ -133,7 +134,7 @@ async def test_the_oldest_give_way_to_newer_ones_read_or_not(tide, one, boxes, r
 async def test_what_is_over_its_time_is_gone_and_the_devices_are_told(tide, one, redis):
     await tide.notify("42", title="t")
     await do_all(one)
-    late = Inbox(redis, InboxRules(1, 1000, 5, retention_ms=1), timeout_s=5)
+    late = Inbox(redis, InboxRules(1, 1000, 5, retention_ms=1), timeout_s=30)
     await asyncio.sleep(0.005)
     page = await late.page("default", "42", page=1, size=10)
     assert (page.items, page.total, page.unread) == ([], 0, 0)
@@ -147,13 +148,13 @@ async def test_notifications_of_one_ms_are_in_the_order_of_the_log(tide, one, bo
         await redis.xadd(WORK, work_fields(f"1700000000000-{n}.0.e"))
     work = WorkStream(redis, 0, "one", rules)
     await do_all(work)
-    found = await ids(Inbox(redis, rules, timeout_s=5))
+    found = await ids(Inbox(redis, rules, timeout_s=30))
     assert found == [f"1700000000000-{n}.0.e" for n in reversed(range(0, 300, 7))]
 
 
 async def test_pages_filters_and_totals(tide, redis, one):
     rules = InboxRules(1, 1000, max_entries=1000, retention_ms=DAY_MS)
-    boxes = Inbox(redis, rules, timeout_s=5)
+    boxes = Inbox(redis, rules, timeout_s=30)
     work = WorkStream(redis, 0, "one", rules)
     stored = [await tide.notify("42", title=str(n), type=("order", 'say "ü"')[n % 2]) for n in range(25)]
     await do_all(work)
@@ -274,9 +275,19 @@ async def test_work_that_cannot_be_understood_is_poison(one, redis, changed):
     assert await redis.xlen(WORK) == 0
 
 
-async def test_where_writing_is_refused_nothing_has_happened(tide, one, boxes, redis):
+async def has_script(redis, known):
+    """Let the server know the script that writes, or none."""
+    if known:
+        await redis.script_load(script("inbox_project").source)
+    else:
+        await redis.script_flush()
+
+
+@pytest.mark.parametrize("known", [True, False], ids=["known script", "unknown script"])
+async def test_where_writing_is_refused_nothing_has_happened(tide, one, boxes, redis, known):
     await tide.notify(["1", "2"], title="t")
     works = [one.decode(raw) for raw in await one.read(10, 1)]
+    await has_script(redis, known)
     await redis.replicaof("127.0.0.1", 1)
     (outcome,) = await one.project(works)
     await redis.replicaof("NO", "ONE")
@@ -285,9 +296,11 @@ async def test_where_writing_is_refused_nothing_has_happened(tide, one, boxes, r
     assert await counts(redis) == [1, 1]
 
 
-async def test_where_memory_is_full_a_notification_is_written_whole_or_not_at_all(tide, one, boxes, redis):
+@pytest.mark.parametrize("known", [True, False], ids=["known script", "unknown script"])
+async def test_where_memory_is_full_a_notification_is_written_whole_or_not_at_all(tide, one, boxes, redis, known):
     await tide.notify([str(number) for number in range(50)], title="t", content="x" * 1000)
     works = [one.decode(raw) for raw in await one.read(10, 1)]
+    await has_script(redis, known)
     await redis.config_set("maxmemory", 1)
     try:
         (outcome,) = await one.project(works)

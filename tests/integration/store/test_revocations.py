@@ -30,7 +30,7 @@ async def _loaded(redis: Redis) -> Revocations:
 
 
 async def test_what_a_publisher_revoked_is_loaded(redis: Redis, server: RedisServer) -> None:
-    async with Publisher(server.url) as tide:
+    async with Publisher(server.url, timeout_s=60) as tide:
         await tide.revoke(jti="stolen")
         await tide.revoke(user="mallory", tenant="acme")
     revocations = await _loaded(redis)

@@ -23,8 +23,8 @@ PAD = "x" * 400
 
 
 async def _read_all(url: str) -> list[bytes]:
-    redis = connect(url, 5)
-    reader = StreamReader(redis, 0, "a", timeout_s=5)
+    redis = connect(url, 30)
+    reader = StreamReader(redis, 0, "a", timeout_s=30)
     try:
         await reader.connect()
         await reader.set_position((0, 0), 0)
@@ -50,7 +50,7 @@ def test_a_large_read_comes_whole(tmp_path: Path, loop: Any) -> None:
         runner = stack.enter_context(asyncio.Runner(loop_factory=loop))
 
         async def scene() -> None:
-            async with Publisher(server.url) as tide:
+            async with Publisher(server.url, timeout_s=60) as tide:
                 events = [{"event": "e", "data": PAD, "to": "all", "message_id": str(n)} for n in range(COUNT)]
                 await tide.publish_many(events)
             url = f"rediss://127.0.0.1:{port}/0?ssl_cert_reqs=none&ssl_check_hostname=false"
