@@ -112,6 +112,7 @@ class Visit:
         page = Page(self._link, target, attached["sessionId"])
         for domain in ("Page", "Runtime", "Network"):
             await page.call(f"{domain}.enable")
+        await page.call("Page.setLifecycleEventsEnabled", {"enabled": True})
         if url != "about:blank":
             await page.go(url)
         return page
@@ -130,7 +131,7 @@ class Page:
         self._link = link
         self._target_id = target_id
         self._session_id = session_id
-        self._loads = 0
+        self._loaded: set[str] = set()  # the loads that are done, that of the empty page before the first among them
         self.errors: list[str] = []
         self.requests: list[str] = []
         link.pages[session_id] = self
@@ -140,11 +141,10 @@ class Page:
         return await self._link.call(method, parameters, self._session_id)
 
     async def go(self, url: str) -> None:
-        """Load another page in the tab."""
-        before = self._loads
+        """Load another page in the tab, or the same one again."""
         answer = await self.call("Page.navigate", {"url": url})
         assert "errorText" not in answer, f"{url}: {answer['errorText']}"
-        await self._link.until(lambda: self._loads > before)
+        await self._link.until(lambda: answer["loaderId"] in self._loaded)
 
     async def evaluate(self, expression: str) -> Any:
         """
@@ -198,8 +198,8 @@ class Page:
 
     def hear(self, method: str, parameters: dict[str, Any]) -> None:
         """Take an event of the protocol."""
-        if method == "Page.loadEventFired":
-            self._loads += 1
+        if method == "Page.lifecycleEvent" and parameters["name"] == "load":
+            self._loaded.add(parameters["loaderId"])
         elif method == "Runtime.exceptionThrown":
             self.errors.append(_said(parameters["exceptionDetails"]))
         elif method == "Runtime.consoleAPICalled" and parameters["type"] == "error":
