@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tests.e2e.js.conftest import OPEN
-from tests.support.clients import connected
+from tests.support.clients import connected, settled
 from tests.support.gateway import GatewayProcess
 from tests.support.waiting import wait_until
 
@@ -130,7 +130,9 @@ async def test_what_is_sent_while_offline_is_stored_once_when_it_is_back(scene, 
     assert await scene.events("new_message") == []
 
 
-async def test_a_message_whose_ack_was_lost_is_sent_again_and_stored_once(scene, mortal, survivor, own_redis):
+async def test_a_message_whose_ack_was_lost_is_sent_again_and_stored_once(
+    scene, mortal, survivor, own_redis, own_tide
+):
     await scene.begin(mortal.url, mortal.token("42"))
     await scene.do("tide.join('chat')")
     async with connected(survivor, "7", claims={"groups": ["chat"]}) as grace:
@@ -143,7 +145,7 @@ async def test_a_message_whose_ack_was_lost_is_sent_again_and_stored_once(scene,
         ack = (await scene.outcome("sent"))["value"]
         message = await grace.next("new_message")
         assert message.id == ack["id"]
-        await grace.send("ping")
+        await settled(own_tide, grace)
         assert [data["content"] for _, data in grace.events] == ["once"]
     assert await scene.events("new_message") == []
 
