@@ -18,7 +18,11 @@ from tests.support.redis_server import RedisServer
 from tests.support.terminal import Piped, run
 from tests.support.waiting import wait_until
 
-ADD = "import sys, celery_reports as r; [r.make_report.apply_async(['ada', '2026-11'], task_id=t) for t in sys.argv[1:]]"
+ADD = """
+import sys, celery_reports
+for task_id in sys.argv[1:]:
+    celery_reports.make_report.apply_async(["ada", "2026-11"], task_id=task_id)
+"""
 
 
 @pytest.fixture

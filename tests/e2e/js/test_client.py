@@ -130,9 +130,7 @@ async def test_what_is_sent_while_offline_is_stored_once_when_it_is_back(scene, 
     assert await scene.events("new_message") == []
 
 
-async def test_a_message_whose_ack_was_lost_is_sent_again_and_stored_once(
-    scene, mortal, survivor, own_redis, own_tide
-):
+async def test_a_message_whose_ack_was_lost_is_sent_again_and_stored_once(scene, mortal, survivor, own_redis, own_tide):
     await scene.begin(mortal.url, mortal.token("42"))
     await scene.do("tide.join('chat')")
     async with connected(survivor, "7", claims={"groups": ["chat"]}) as grace:
