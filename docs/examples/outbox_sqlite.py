@@ -8,6 +8,7 @@ The relay may be killed at any moment. What it had published but not yet deleted
 key: it is stored once.
 """
 
+import contextlib
 import sqlite3
 import sys
 import time
@@ -35,7 +36,8 @@ BATCH = 100
 
 def connect(path: str) -> sqlite3.Connection:
     db = sqlite3.connect(path, timeout=30)
-    db.execute("PRAGMA journal_mode = WAL")  # the relay's reading does not block the service
+    with contextlib.suppress(sqlite3.OperationalError):  # locked: for this, SQLite does not wait; the next one does it
+        db.execute("PRAGMA journal_mode = WAL")  # the relay's reading does not block the service
     db.executescript(SCHEMA)
     return db
 

@@ -29,7 +29,11 @@ async def gateway(redis_url):
     (example,) = blocks(PAGE, "yaml")
     keys = load(**yaml.safe_load(example.text)).http.api_keys
     async with running_gateway(
-        redis_url, presence__groups=["*"], http__docs=True, http__api_keys=[key.model_dump() for key in keys]
+        redis_url,
+        presence__groups=["*"],
+        presence__leave_grace_s=600,  # the page kicks 42, and goes on to ask who is online
+        http__docs=True,
+        http__api_keys=[key.model_dump() for key in keys],
     ) as running:
         yield running
 

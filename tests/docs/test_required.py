@@ -30,10 +30,13 @@ def test_for_another_reason():
 @pytest.mark.parametrize(("value", "outcome"), [("1", "1 failed, 1 skipped, 1 error"), ("", "3 skipped")])
 def test_a_skip_for_want_of_a_program_fails_where_all_is_required(tmp_path: Path, value, outcome):
     (tmp_path / "test_example.py").write_text(EXAMPLE)
+    alone = tmp_path / "pytest.ini"  # without the plugins of this project, which take seconds to start
+    alone.write_text("[pytest]\n")
+    options = ("-c", str(alone), "-p", "tests.support.required", "-p", "no:cacheprovider")
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-p", "tests.support.required", "-p", "no:cacheprovider", str(tmp_path)],
+        [sys.executable, "-m", "pytest", *options, str(tmp_path)],
         cwd=ROOT,
-        env={**os.environ, VARIABLE: value},
+        env={**os.environ, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", VARIABLE: value},
         capture_output=True,
         text=True,
         check=False,

@@ -97,8 +97,11 @@ async def test_every_command_works_beside_a_gateway(redis_url, shell):
         event_id = await tide.publish("order.shipped", {"order": 7}, to="user:42")
         await tide.notify("42", title="Shipped")
         await settled(tide, client)
+        done: dict[str, tuple[int, str]] = {}  # the page names some more than once
         for command in commands():
-            status, output = await shell(command.line, gateway, event_id)
+            if command.line not in done:
+                done[command.line] = await shell(command.line, gateway, event_id)
+            status, output = done[command.line]
             assert status == 0, f"{command.where}: {command.line}\n{output}"
             assert "not found" not in output, f"{command.where}: {output}"
             for name in {re.split(r"[ {]", line)[0] for line in command.sample if re.match("tidegate_|process_", line)}:

@@ -132,7 +132,7 @@ class Page:
         self._link = link
         self._target_id = target_id
         self._session_id = session_id
-        self._loaded: set[str] = set()  # the documents, by the names of their loaders
+        self._loaded: set[str] = set()  # the loads that are done, that of the empty page before the first among them
         self.errors: list[str] = []
         self.requests: list[str] = []
         link.pages[session_id] = self
@@ -142,16 +142,10 @@ class Page:
         return await self._link.call(method, parameters, self._session_id)
 
     async def go(self, url: str) -> None:
-        """Load another page in the tab."""
+        """Load another page in the tab, or the same one again."""
         answer = await self.call("Page.navigate", {"url": url})
         assert "errorText" not in answer, f"{url}: {answer['errorText']}"
         await self._link.until(lambda: answer["loaderId"] in self._loaded)
-
-    async def reload(self) -> None:
-        """Load the page anew."""
-        before = len(self._loaded)
-        await self.call("Page.reload")
-        await self._link.until(lambda: len(self._loaded) > before)
 
     async def evaluate(self, expression: str) -> Any:
         """

@@ -10,6 +10,7 @@ import random
 import signal
 import sqlite3
 import sys
+import threading
 
 import psycopg
 import pytest
@@ -190,6 +191,17 @@ async def test_an_event_that_could_never_be_sent_undoes_the_order(shop):
         with pytest.raises(PublishError):
             shop.example.place_order(db, "", "tea")  # `user:` is no address
         assert db.execute("SELECT count(*) FROM orders").fetchone()[0] == waiting(shop) == 0
+
+
+def test_who_opens_a_new_file_while_another_makes_it_waits(tmp_path):
+    shop = Sqlite(tmp_path)
+    with contextlib.closing(sqlite3.connect(*shop.arguments, isolation_level=None, check_same_thread=False)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        made = threading.Timer(0.3, other.execute, ["COMMIT"])
+        made.start()
+        assert place_orders(shop, 1)
+        made.join()
+    assert waiting(shop) == 1
 
 
 async def test_orders_wait_in_the_outbox_until_redis_is_back(shop, environ):

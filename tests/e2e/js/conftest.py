@@ -1,4 +1,4 @@
-"""Fixtures for the JavaScript client: Node and Chromium, alike, against gateways that are real processes."""
+"""Fixtures for the JavaScript client: Node and Chromium, alike, against gateways: processes, where they are killed."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ import pytest
 from publisher import Publisher
 from tests.e2e.js.scene import Scene
 from tests.support.chromium import Chromium
-from tests.support.gateway import GatewayProcess
+from tests.support.gateway import GatewayProcess, RunningGateway, running_gateway
 from tests.support.javascript import NodeEngine, npm_packages
 from tests.support.pages import Pages
+from tests.support.proxy import Proxy
 from tests.support.redis_server import RedisServer
 
 OPEN: dict[str, Any] = {"listen__origins": ["*"], "http__origins": ["*"]}
@@ -52,7 +53,7 @@ def standing_redis() -> Iterator[RedisServer]:
 @pytest.fixture(scope="session")
 def gateway(standing_redis: RedisServer) -> Iterator[GatewayProcess]:
     """A gateway for all the tests that do it no harm: a process takes seconds to start."""
-    running = GatewayProcess(standing_redis.url, **OPEN)
+    running = GatewayProcess(standing_redis.url, logging__level="debug", **OPEN)
     asyncio.run(running.start())
     try:
         yield running
@@ -65,6 +66,13 @@ async def tide(standing_redis: RedisServer) -> AsyncIterator[Publisher]:
     """A publisher to `gateway`."""
     async with Publisher(standing_redis.url) as publisher:
         yield publisher
+
+
+@pytest.fixture
+async def proxy(gateway: GatewayProcess) -> AsyncIterator[Proxy]:
+    """What stands before `gateway`, or wherever else a test lets it lead."""
+    async with Proxy(gateway.port) as running:
+        yield running
 
 
 @pytest.fixture
@@ -89,9 +97,9 @@ async def mortal(own_redis: RedisServer) -> AsyncIterator[GatewayProcess]:
 
 
 @pytest.fixture
-async def survivor(own_redis: RedisServer) -> AsyncIterator[GatewayProcess]:
+async def survivor(own_redis: RedisServer) -> AsyncIterator[RunningGateway]:
     """Another instance beside `mortal`."""
-    async with GatewayProcess(own_redis.url, logging__level="debug", **OPEN) as running:
+    async with running_gateway(own_redis.url, **OPEN) as running:
         yield running
 
 

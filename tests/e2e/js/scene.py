@@ -8,6 +8,7 @@ from typing import Any, Self
 from tests.support.chromium import Page
 from tests.support.gateway import GatewayProcess
 from tests.support.javascript import NodeEngine
+from tests.support.proxy import Proxy
 
 HARNESS = """
 globalThis.begin = (url, tokens, options = {}) => {
@@ -30,6 +31,11 @@ globalThis.later = (name, promise) => {
   return true
 }
 """
+
+
+def url_of(proxy: Proxy) -> str:
+    """Return the WebSocket endpoint behind a proxy."""
+    return f"ws://127.0.0.1:{proxy.port}/ws"
 
 
 class Scene:

@@ -50,4 +50,4 @@ async def test_a_list_with_a_token_that_has_ended_is_asked_for_again_with_anothe
         f"'{gateway.url}', {{ WebSocket, api: '{gateway.http_url}', "
         f"getToken: () => {tokens!r}[Math.min(tokens++, 1)] }}), 1)"
     )
-    assert (await scene.do("tide.notifications.list()"))["total"] >= 1
+    await scene.until("tide.notifications.list().then(({ total }) => total === 1)")  # it is written after `notify`

@@ -16,7 +16,10 @@ from tests.support.javascript import CLIENT, run_tool
 
 FOLDER = CLIENT.parent
 MOST_BYTES = 8_000
-TSC = ("--noEmit", "--strict", "--target", "es2022", "--module", "nodenext", "--lib", "es2022,dom,dom.iterable")
+TSC = (  # which need not check what it brings along itself
+    *("--noEmit", "--strict", "--skipDefaultLibCheck", "--target", "es2022", "--module", "nodenext"),
+    *("--lib", "es2022,dom,dom.iterable"),
+)
 
 USAGE = """
 import { Tidegate, TidegateError, type Frame, type Options } from 'tidegate'
@@ -119,7 +122,7 @@ def test_the_types_name_what_the_module_has(packages, project):
 
 
 def test_the_package_contains_what_it_needs_and_nothing_else(packages, tmp_path):
-    command = ["npm", "pack", "--json", "--pack-destination", str(tmp_path)]
+    command = ["npm", "pack", "--offline", "--json", "--pack-destination", str(tmp_path)]
     done = subprocess.run(command, cwd=FOLDER, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stderr
     (archive,) = tmp_path.glob("*.tgz")
@@ -128,7 +131,7 @@ def test_the_package_contains_what_it_needs_and_nothing_else(packages, tmp_path)
 
 
 def test_the_package_is_imported_by_its_name(packages, tmp_path):
-    pack = ["npm", "pack", "--pack-destination", str(tmp_path)]
+    pack = ["npm", "pack", "--offline", "--pack-destination", str(tmp_path)]
     subprocess.run(pack, cwd=FOLDER, capture_output=True, timeout=120, check=True)
     (archive,) = tmp_path.glob("*.tgz")
     (tmp_path / "package.json").write_text("{}")
