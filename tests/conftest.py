@@ -16,8 +16,8 @@ settings.register_profile("suite", deadline=None, max_examples=60, suppress_heal
 settings.register_profile("thorough", settings.get_profile("suite"), max_examples=2_000)
 settings.load_profile("suite")
 
-# What a shell starts in the background ignores SIGINT (POSIX, sh, 2.11), and under `nohup` SIGHUP; and so does all that it
-# starts in its turn. Not so here: the tests send both.
+# What a shell starts in the background ignores SIGINT (POSIX, sh, 2.11), and under `nohup` SIGHUP; and so does all that
+# it starts in its turn. Not so here: the tests send both.
 for number, usual in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
     if signal.getsignal(number) is signal.SIG_IGN:
         signal.signal(number, usual)
