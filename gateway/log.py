@@ -148,6 +148,8 @@ class Log:
         self._offset = 1  # sequence number of self._entries[0]
         self._segments: dict[int, _Segment] = {}  # by number, those that somebody has looked into
         self._optional: set[int] = set()  # those with options, which a replay must look at one by one
+        self._asked: object = None  # what `locate` was asked last, and of which state
+        self._answer: Found | Older | Ahead | Unknown
 
     def __len__(self) -> int:
         return self.head - self.base + 1
@@ -425,6 +427,12 @@ class Log:
         Raises:
             ValueError: `text` is not a cursor.
         """
+        asked = (text, self.head, self.base, [(p.epoch, p.floor, p.last) for p in self.partitions])
+        if asked != self._asked:  # in a storm, many clients in a row bring the same
+            self._asked, self._answer = asked, self._locate(text)
+        return self._answer
+
+    def _locate(self, text: str) -> Found | Older | Ahead | Unknown:
         cursors = _parts(text)
         for number, cursor in cursors.items():
             if number >= len(self.partitions):

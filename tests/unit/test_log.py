@@ -353,6 +353,39 @@ def test_position_past_poison_is_kept() -> None:
     assert log.cursor_at(3) == "9-0.0.e10"
 
 
+def test_the_same_cursor_is_looked_for_again_when_anything_has_changed() -> None:
+    source, log = Source(), log_of(max_entries=3)
+    found = []
+
+    def ask() -> None:
+        found.append([log.locate("2-0.0.e10"), log.locate("2-0.0.e10")])
+
+    ask()
+    for now_ms in range(1, 6):
+        log.extend([source.entry()], now_ms=now_ms)
+        ask()
+    log.partitions[0].last = (9, 0)
+    ask()
+    log.reset(0, "e10", (9, 0))
+    ask()
+    log.reset(0, "e2", (9, 0))
+    ask()
+    assert [first for first, _ in found] == [
+        *(Ahead(Found(0)), Ahead(Found(1)), Found(2), Found(2), Found(2), Found(2), Found(2)),
+        *(Older({0: (2, 0)}, Found(5)), Unknown("epoch")),
+    ]
+    assert [again for _, again in found] == [first for first, _ in found]
+
+
+def test_a_reset_of_another_partition_changes_where_the_same_cursor_stands() -> None:
+    log = log_of(2)
+    log.partitions[1].last = (9, 0)  # of what the consumer skipped
+    cursor = "0-0.0.e10,5-0.1.e11"
+    assert log.locate(cursor) == Found(0)
+    log.reset(0, "e10", (0, 0))
+    assert log.locate(cursor) == Older({1: (5, 0)}, Found(0))
+
+
 @pytest.mark.parametrize("cursor", ["1-0.0.e2", "1-0.0.e10,1-0.1.e2", "1-0.0.e11"])
 def test_cursor_of_another_epoch_is_unknown(cursor: str) -> None:
     assert log_of(2).locate(cursor) == Unknown("epoch")
