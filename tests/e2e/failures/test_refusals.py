@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 
 import pytest
 import redis
@@ -115,12 +116,12 @@ async def test_the_log_is_read_on_while_writes_are_refused(server: RedisServer, 
             ticker.check(alice)
             assert resyncs(alice) == []
     told = [line for line in lines if line["event"] in {"log_unreachable", "log_reached"}]
-    problems = [line["error"] for line in told if line["event"] == "log_unreachable"]
+    problems = [line.get("error") for line in told]  # none in the line that it works again
     # A role's change may cut the connection first, and a busy machine may keep an answer waiting for a second.
-    assert set(problems) - {refusal.reason} <= {"ConnectionError", "TimeoutError"}
-    assert problems.count(refusal.reason) == bool(refusal.reason)
-    assert len(problems) <= 3, problems
-    assert [line["event"] for line in told[-1:]] == (["log_reached"] if problems else [])
+    assert set(problems) - {refusal.reason, None} <= {"ConnectionError", "TimeoutError"}
+    assert (refusal.reason in problems) or not refusal.reason
+    assert all(problem != other for problem, other in pairwise(problems)), "a line for each change, and for no try"
+    assert problems[-1:] in ([], [None])
 
 
 @pytest.mark.usefixtures("quick_looks")
