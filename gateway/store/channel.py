@@ -9,6 +9,7 @@ authentication and Sentinel stay redis-py's.
 from __future__ import annotations
 
 import asyncio
+from functools import lru_cache
 from typing import Any, Final
 
 import hiredis
@@ -18,6 +19,7 @@ from redis.exceptions import InvalidResponse
 
 _BUFFER_BYTES: Final = 256 * 1024
 _INCOMPLETE: Final = object()
+_PACKED: Final = 16  # who reads on and on says the same each time
 
 
 class Channel(asyncio.BufferedProtocol):
@@ -30,22 +32,33 @@ class Channel(asyncio.BufferedProtocol):
         self._buffer = memoryview(bytearray(_BUFFER_BYTES))
         self._reply: asyncio.Future[Any] | None = None
         self._lost: BaseException | None = None
-        self._pack = connection.pack_command
+        self._loop = asyncio.get_running_loop()
+
+        @lru_cache(maxsize=_PACKED)
+        def pack(*command: str | bytes | int) -> bytes:
+            return b"".join(connection.pack_command(*command))
+
+        self._pack = pack
         self._transport: asyncio.Transport = connection._writer.transport
         self._transport.set_protocol(self)
 
-    async def call(self, *command: str | bytes | int) -> Any:
+    async def call(self, *command: str | bytes | int, within_s: float) -> Any:
         """
         Send a command and return its reply.
 
         Raises:
             RedisError: What Redis answers, or that the connection is lost.
+            TimeoutError: No reply in time.
         """
         if self._lost is not None:
             raise self._lost
-        self._reply = asyncio.get_running_loop().create_future()
-        self._transport.write(b"".join(self._pack(*command)))
-        reply = await self._reply
+        waiting = self._reply = self._loop.create_future()
+        self._transport.write(self._pack(*command))
+        timer = self._loop.call_later(within_s, _give_up, waiting)  # half of what asyncio.timeout costs
+        try:
+            reply = await waiting
+        finally:
+            timer.cancel()
         if isinstance(reply, BaseException):
             raise reply
         return reply
@@ -69,3 +82,8 @@ class Channel(asyncio.BufferedProtocol):
         self._lost = RedisConnectionError(f"the connection is lost: {error or 'closed by the server'}")
         if self._reply is not None and not self._reply.done():
             self._reply.set_exception(self._lost)
+
+
+def _give_up(waiting: asyncio.Future[Any]) -> None:
+    if not waiting.done():
+        waiting.set_exception(TimeoutError("no reply in time"))

@@ -7,7 +7,6 @@ XREADGROUP is used as hiredis parsed it, without a second pass over every entry.
 
 from __future__ import annotations
 
-import asyncio
 from typing import Any, Final
 
 from redis.asyncio import Redis
@@ -68,8 +67,7 @@ class StreamReader:
         """
         if self._channel is None:
             raise RedisConnectionError("there is no connection")
-        async with asyncio.timeout(self._timeout_s + wait_s):
-            return await self._channel.call(*command)
+        return await self._channel.call(*command, within_s=self._timeout_s + wait_s)
 
     async def look(self, after: EntryId | None = None) -> StreamState:
         """Return the stream's state, as a reader sees it who has read up to `after`; make the log if there is none."""
