@@ -427,7 +427,7 @@ class Log:
         Raises:
             ValueError: `text` is not a cursor.
         """
-        asked = (text, self.head, self.base, [(p.epoch, p.floor, p.last) for p in self.partitions])
+        asked = (text, self.head, [(p.epoch, p.floor, p.last) for p in self.partitions])
         if asked != self._asked:  # in a storm, many clients in a row bring the same
             self._asked, self._answer = asked, self._locate(text)
         return self._answer

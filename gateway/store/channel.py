@@ -54,7 +54,7 @@ class Channel(asyncio.BufferedProtocol):
             raise self._lost
         waiting = self._reply = self._loop.create_future()
         self._transport.write(self._pack(*command))
-        timer = self._loop.call_later(within_s, _give_up, waiting)  # half of what asyncio.timeout costs
+        timer = self._loop.call_later(within_s, _give_up, waiting)  # which costs less than asyncio.timeout
         try:
             reply = await waiting
         finally:

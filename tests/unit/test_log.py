@@ -364,17 +364,30 @@ def test_the_same_cursor_is_looked_for_again_when_anything_has_changed() -> None
     for now_ms in range(1, 6):
         log.extend([source.entry()], now_ms=now_ms)
         ask()
-    log.partitions[0].last = (9, 0)
-    ask()
     log.reset(0, "e10", (9, 0))
     ask()
     log.reset(0, "e2", (9, 0))
     ask()
     assert [first for first, _ in found] == [
-        *(Ahead(Found(0)), Ahead(Found(1)), Found(2), Found(2), Found(2), Found(2), Found(2)),
+        *(Ahead(Found(0)), Ahead(Found(1)), Found(2), Found(2), Found(2), Found(2)),
         *(Older({0: (2, 0)}, Found(5)), Unknown("epoch")),
     ]
     assert [again for _, again in found] == [first for first, _ in found]
+
+
+def test_the_same_cursor_is_no_longer_ahead_when_the_log_was_read_past_it() -> None:
+    log = filled(3)
+    assert log.locate("7-0.0.e10") == Ahead(Found(3))
+    log.partitions[0].last = (9, 0)  # the consumer skipped what it could not decode
+    assert log.locate("7-0.0.e10") == Found(3)
+
+
+def test_the_same_cursor_stands_elsewhere_after_a_reset_to_where_the_log_was_before() -> None:
+    log = log_of()
+    assert log.locate("0-0.0.e10") == Found(0)
+    log.extend([Source().entry()], now_ms=1)
+    log.reset(0, "e10", (0, 0))
+    assert log.locate("0-0.0.e10") == Found(1)
 
 
 def test_a_reset_of_another_partition_changes_where_the_same_cursor_stands() -> None:
