@@ -91,6 +91,7 @@ class Server:
             *(self.loop, services.connections, services.metrics),
             handshake_timeout_s=services.limits.handshake_timeout_s,
         )
+        self.leaving = False  # nobody is let in any more
         self.sockets = 0
         self.empty = asyncio.Event()  # whether there are none
         self.empty.set()
@@ -110,11 +111,6 @@ class Server:
         self.sweeper.start()
         return cast(int, listener.getsockname()[1])
 
-    @property
-    def leaving(self) -> bool:
-        """Whether nobody is let in any more, whose handshake is under way neither: nobody would send them away."""
-        return self._server is None
-
     def _accept(self) -> asyncio.Protocol:
         protocol, certificate = SocketProtocol(self), self.options.certificate
         return protocol if certificate is None else TlsSocket(protocol, certificate.context, self._on_tls_failure)
@@ -127,6 +123,7 @@ class Server:
         if self._server is not None:
             self._server.close()
             self._server = None
+        self.leaving = True  # also to those whose handshake is under way: nobody would send them away
         connections = list(self.services.connections)
         for number, connection in enumerate(connections):
             if number and number % 64 == 0:
