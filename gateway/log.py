@@ -25,6 +25,7 @@ from gateway.entry import (
     Entry,
     EntryId,
     Item,
+    Packed,
     are_packed,
     audience_of,
     footprint,
@@ -43,7 +44,7 @@ Chain = list[int]
 _CROSS_PARTITION_MARGIN_MS = 5_000
 _SEGMENT: Final = 4_096  # indexed in a few ms; and a replay of a whole memory looks into some dozens
 _COMPACT_AFTER = 1_024
-_COMPACT_AFTER_BYTES = 4 * 1024 * 1024
+_GONE: Final[Packed] = (0, b"", "", b"", b"", b"", b"")  # in the place of an entry that is forgotten
 
 
 @dataclass(slots=True)
@@ -143,7 +144,6 @@ class Log:
         self._max_entries = max_entries
         self._max_bytes = max_bytes
         self._bytes = 0
-        self._stale_bytes = 0  # of entries that are forgotten, but not yet let go of
         self._entries: list[Item] = []  # packed until somebody wants them
         self._offset = 1  # sequence number of self._entries[0]
         self._segments: dict[int, _Segment] = {}  # by number, those that somebody has looked into
@@ -239,7 +239,6 @@ class Log:
     def _release(self, first: int) -> None:
         """Forget every entry before `first`."""
         released = self._entries[self.base - self._offset : first - self._offset]
-        released_bytes = footprint_of(released)
         for entry in released:
             if not isinstance(entry, tuple) and entry.options is not None:
                 self._optional.discard(entry.seq)
@@ -250,14 +249,13 @@ class Log:
                 partition.release(count)
         for number in range(self.base // _SEGMENT, first // _SEGMENT):
             self._segments.pop(number, None)
+        self._entries[self.base - self._offset : first - self._offset] = [_GONE] * len(released)
         self.base = first
-        self._bytes -= released_bytes
-        self._stale_bytes += released_bytes
+        self._bytes -= footprint_of(released)
         stale = first - self._offset
-        if stale > _COMPACT_AFTER or self._stale_bytes > _COMPACT_AFTER_BYTES or first > self.head:
+        if stale > _COMPACT_AFTER or first > self.head:
             del self._entries[:stale]
             self._offset = first
-            self._stale_bytes = 0
 
     # What a replay does.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from unittest import mock
 
 import pytest
@@ -554,6 +555,16 @@ def test_an_empty_log_has_nothing_of_an_address() -> None:
     log = filled(3)
     log.reset(0, "e2", (5, 0))
     assert list(log.newest_first("default", "all")) == []
+
+
+def test_what_is_forgotten_takes_no_memory_from_then_on() -> None:
+    log = log_of(max_entries=2)
+    source = Source()
+    old = source.entry()
+    log.extend([old, source.entry()], 0)
+    held = sys.getrefcount(old)
+    log.extend([source.entry()], 0)
+    assert sys.getrefcount(old) == held - 1
 
 
 def test_what_left_memory_between_two_looks_is_not_taken_from_the_other_end() -> None:

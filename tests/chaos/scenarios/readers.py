@@ -16,6 +16,7 @@ from tests.chaos.lab import Lab, Scenario, gateways, publishing, quantile, resid
 from tests.chaos.ledger import Ledger
 from tests.chaos.producer import Producer
 from tests.chaos.report import Outcome
+from tests.support.clients import connected, settled
 from tests.support.gateway import GatewayProcess
 from tests.support.redis_server import RedisServer
 from tests.support.waiting import wait_until
@@ -39,15 +40,17 @@ async def slow_readers(lab: Lab, outcome: Outcome) -> None:
     with RedisServer() as server:
         ledgers = [Ledger(0), Ledger(1)]
         async with (
-            # Little memory, full from the start: what grows is not the log.
+            # Little memory, full from the start, frames and all: what grows is not the log.
             gateways([server.url], log__memory_entries=_MEMORY_ENTRIES) as (gateway,),
             publishing(server.url) as tide,
         ):
             everybody = Producer(tide, ledgers[0], rate=_RATE)
             wide = Producer(tide, ledgers[1], rate=_WIDE_RATE, to=f"group:{_WIDE}", padding=_WIDE_BYTES)
-            for _ in range(_MEMORY_ENTRIES // 50):
-                await everybody.publish(25)
-                await wide.publish(25)
+            async with connected(gateway, claims={"groups": [_WIDE]}) as first:  # for whom frames are made
+                for _ in range(_MEMORY_ENTRIES // 50):
+                    await everybody.publish(25)
+                    await wide.publish(25)
+                await settled(tide, first)
             async with _crowd(gateway, ledgers, lab) as crowd:
                 lab.say(f"{_CLIENTS} clients connect")
                 await crowd.open()
