@@ -13,13 +13,21 @@ import orjson
 from gateway.connection import Connection
 from gateway.entry import Entry
 from gateway.log import Log
+from gateway.outcomes import COLLAPSED, EXPIRED, FELL_OUT, LOW, RESYNC
 from gateway.questions import Facts
 from gateway.services import Services
-from gateway.subscriber import Subscriber
+from gateway.subscriber import REMEMBERED, Subscriber
 
 _MOST_DEPARTED = 20
 _SENT = "sent"
 _NOT_JSON = "not sent: the event's payload is not JSON"
+_WHY_NOT = {
+    EXPIRED: "it had expired before it could be sent",
+    LOW: "it is low priority, and the socket was slow",
+    COLLAPSED: "a newer one of its collapse key took its place while the socket was slow or resuming",
+    FELL_OUT: "the socket was so slow that it fell out of memory",
+    RESYNC: "the client was told by `resync` to load its state anew",
+}
 
 
 def verdict(log: Log, receiver: Subscriber, entry: Entry, now_ms: int = 0) -> str:
@@ -37,19 +45,28 @@ def verdict(log: Log, receiver: Subscriber, entry: Entry, now_ms: int = 0) -> st
         return f"filtered: its filter on {', '.join(a for a in matched if a in receiver.filters)} does not let it pass"
     if entry.frame == b"":
         return "recalled: whoever did not have it before gets it no more" if _is_json(entry.data) else _NOT_JSON
+    if receiver.without is not None and entry.seq in receiver.without:
+        return f"not sent: {_WHY_NOT[receiver.without[entry.seq]]}"
     if receiver.lagging and entry.seq > receiver.written_up_to(log):
         if options is not None and not options.kept:
             return "not sent: it is ephemeral, and the socket was slow or still resuming when it came"
         if options is not None and options.expired(now_ms):
             return "not sent: it expired while the socket was slow or still resuming"
         return "not yet: the socket is slow or still resuming, and the event waits in the log"
-    notes = []
-    if options is not None:
+    return f"{_SENT}, by way of {', '.join(matched)}" + _doubts(receiver, entry)
+
+
+def _doubts(receiver: Subscriber, entry: Entry) -> str:
+    """Return what might nevertheless have kept an event from a receiver: what nobody remembers for certain."""
+    options = entry.options
+    if options is None:
+        return ""
+    notes = [] if options.kept else ["it is ephemeral: not if the socket lagged when it came"]
+    if receiver.without is not None and len(receiver.without) == REMEMBERED and entry.seq < min(receiver.without):
         notes += ["it may have expired while the socket lagged"] if options.expires_at is not None else []
-        notes += [] if options.kept else ["it is ephemeral: not if the socket lagged when it came"]
         notes += ["it is low priority: dropped if the socket lagged"] if options.low else []
         notes += ["a newer one of its collapse key may have taken its place"] if options.collapse else []
-    return f"{_SENT}, by way of {', '.join(matched)}" + (f" ({'; '.join(notes)})" if notes else "")
+    return f" ({'; '.join(notes)})" if notes else ""
 
 
 def _is_json(text: bytes) -> bool:

@@ -252,6 +252,9 @@ class Fanout:
             if noted.address is None:
                 if live:
                     outcomes.drop(noted.entry, EXPIRED, live)
+                    for socket in noted.live:
+                        if socket not in passed_by:
+                            socket.go_without(noted.entry.seq, EXPIRED)
             elif noted.expired:
                 outcomes.receipts.arrived(noted.entry, noted.address, noted.sockets, delivered=0, expired=live)
             else:

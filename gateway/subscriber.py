@@ -32,6 +32,9 @@ if TYPE_CHECKING:
 MAX_WRITE_BYTES = 32 * 1024
 """The most that one write hands to a transport, single larger frames excepted: what a stalled socket costs."""
 
+REMEMBERED: Final = 64
+"""How much of what it went without a subscriber remembers."""
+
 _SLICE = 128
 _NOTHING: Final[frozenset[int]] = frozenset()
 _NO_FILTERS: Final[Mapping[str, Any]] = MappingProxyType({})  # nearly everybody's: it costs nothing
@@ -64,6 +67,7 @@ class Subscriber:
         counted_to: While lagging: up to here the fan-out has counted as delivered what it left to `catch_up` to write.
         position: While lagging: up to here everything was written, or stands in the backlog.
         fell_out: While lagging, entries fell out of memory before they were written.
+        without: What was for it and was not written, and why: sequence number → reason. The last few; None: nothing.
     """
 
     __slots__ = (
@@ -83,6 +87,7 @@ class Subscriber:
         "position",
         "tenant",
         "wire",
+        "without",
         "write",
     )
 
@@ -104,6 +109,7 @@ class Subscriber:
         self._older: list[Entry] = []  # fetched from the stream, due before the backlog
         self._seen: frozenset[int] = _NOTHING
         self._judges = False  # what is due has to be judged once more when it is written
+        self.without: dict[int, str] | None = None
 
     def set_filter(self, address: str, wanted: Filter | None) -> None:
         """Note what is wanted of an address; None: everything. For `Hub`."""
@@ -130,6 +136,14 @@ class Subscriber:
                 wanted = filters.get(address)
                 if wanted is None or sieve.passes(entry, wanted):
                     yield address
+
+    def go_without(self, seq: int, reason: str) -> None:
+        """Remember that an entry was not written, for `gateway explain`."""
+        if self.without is None:
+            self.without = {}
+        self.without[seq] = reason
+        if len(self.without) > REMEMBERED:
+            del self.without[next(iter(self.without))]
 
     def pause(self, position: int) -> None:
         """The transport is full. `position` is the last entry that was written to it, were it live."""
@@ -308,6 +322,7 @@ class Subscriber:
                 reason = log.refusal(seq, self.addresses, now_ms, lagging=lagging)
                 if reason is not None:
                     log.outcomes.drop_for(entry, self, log.sieve, reason)
+                    self.go_without(seq, reason)
 
     def _fall_out(self, log: Log) -> None:
         if not self.fell_out:
@@ -321,5 +336,7 @@ class Subscriber:
         pending = self._backlog[self._written :]
         if pending:
             log.outcomes.dropped[reason] += len(pending)
+            for seq in pending[-REMEMBERED:]:
+                self.go_without(seq, reason)
         if log.outcomes.receipts:
             log.outcomes.receipts.missed(self, log.sieve, set(pending), self.position, reason)

@@ -12,6 +12,8 @@ from gateway.fanout import Fanout
 from gateway.filters import compiled
 from gateway.hub import Hub
 from gateway.log import Log
+from gateway.outcomes import EXPIRED
+from gateway.subscriber import MAX_WRITE_BYTES, REMEMBERED
 from gateway.wire.v1 import TextWire
 from publisher.event import KIND_EPHEMERAL
 from tests.support.entries import EPOCH, Source
@@ -106,8 +108,55 @@ def test_waiting_event_is_sent_after_the_pause(scene: Scene) -> None:
         ({"collapse": "k"}, "newer one of its collapse key"),
     ],
 )
-def test_what_might_have_kept_it_is_noted(scene: Scene, options: dict[str, Any], note: str) -> None:
-    assert note in scene.verdict(scene.deliver(**options))
+def test_what_might_have_kept_it_is_noted_where_nobody_remembers(
+    scene: Scene, options: dict[str, Any], note: str
+) -> None:
+    entry = scene.deliver(**options)
+    assert scene.verdict(entry) == "sent, by way of all"
+    for seq in range(entry.seq + 1, entry.seq + 1 + REMEMBERED):
+        scene.one.go_without(seq, EXPIRED)
+    assert note in scene.verdict(entry)
+
+
+def test_what_had_expired_when_it_came_was_not_sent(scene: Scene) -> None:
+    assert scene.verdict(scene.deliver(expires_at=900)) == "not sent: it had expired before it could be sent"
+
+
+class TestCaughtUp:
+    """What a receiver went without while it lagged is remembered once it is live again."""
+
+    def test_what_expired(self, scene: Scene) -> None:
+        scene.one.lag_from(scene.log.head)
+        entry = scene.deliver(expires_at=1_500)
+        scene.one.catch_up(scene.log, now_ms=2_000)
+        assert scene.verdict(entry) == "not sent: it had expired before it could be sent"
+
+    def test_what_a_newer_one_has_replaced(self, scene: Scene) -> None:
+        scene.one.lag_from(scene.log.head)
+        old, new = scene.deliver(collapse="k"), scene.deliver(collapse="k")
+        scene.one.catch_up(scene.log, now_ms=2_000)
+        assert scene.verdict(old).startswith("not sent: a newer one of its collapse key took its place")
+        assert scene.verdict(new) == "sent, by way of all"
+
+    def test_what_is_of_low_priority(self, scene: Scene) -> None:
+        scene.one.pause(scene.fanout.position)
+        entry = scene.deliver(priority="low")
+        scene.one.resume(scene.log, now_ms=2_000)
+        assert scene.verdict(entry).startswith("not sent: it is low priority")
+
+    def test_what_it_was_told_to_load_anew(self, scene: Scene) -> None:
+        scene.one.room = 0
+        scene.one.lag_from(scene.log.head)
+        entries = [scene.deliver(data="x" * MAX_WRITE_BYTES) for _ in range(2)]
+        scene.one.catch_up(scene.log, now_ms=2_000)
+        scene.one.skip_to_head(scene.log)
+        assert scene.verdict(entries[0]) == "sent, by way of all"
+        assert "`resync`" in scene.verdict(entries[1])
+
+    def test_only_the_last_are_remembered(self, scene: Scene) -> None:
+        for seq in range(1, REMEMBERED + 3):
+            scene.one.go_without(seq, EXPIRED)
+        assert list(scene.one.without or ()) == list(range(3, REMEMBERED + 3))
 
 
 class TestSlowSocket:
