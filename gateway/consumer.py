@@ -11,6 +11,8 @@ Twice a second, on the same connection and so between two reads, it looks at the
 - another epoch, or a last id before ours: the log was lost, what follows is another one;
 - what was read is not all that was added (`continuity`): some was trimmed before it was read, or forgotten after.
 
+Where entries may have been trimmed between two reads, it also looks before it delivers (`continuity.Suspicion`).
+
 Either way every connection is told (`on_gap`). The counts decide, never the group's `lag`, which Redis cannot always
 know.
 """
@@ -26,7 +28,7 @@ from dataclasses import dataclass
 import structlog
 from redis.exceptions import ResponseError
 
-from gateway.continuity import Continuity, StreamState
+from gateway.continuity import Continuity, StreamState, Suspicion
 from gateway.decoder import EntryDecoder
 from gateway.entry import Entry, EntryId, Item, RawEntry, split_id
 from gateway.errors import PoisonEntry
@@ -117,6 +119,7 @@ class Consumer:
         self._retention_ms = int(retention_s * 1000)
         self._decoder = EntryDecoder(partition)
         self._continuity = Continuity()
+        self._suspicion = Suspicion()
         self._group_placed = False  # whether the group stands where we do
         self._without_group_until = 0.0
         self._failures = 0
@@ -146,6 +149,7 @@ class Consumer:
         while True:
             if time.monotonic() - self.health.looked_at >= _LOOK_EVERY_S:
                 await self._settle()
+            self._suspicion.asked(time.monotonic())
             try:
                 raw = await self._next()
             except GroupMissing:
@@ -179,8 +183,13 @@ class Consumer:
         if raw and split_id(raw[0][0]) <= self._state.last:
             self._group_placed = False  # somebody has rewound it
             raw = [entry for entry in raw if split_id(entry[0]) > self._state.last]
+        full = len(raw) >= self._ask_for
+        age_ms = time.time() * 1000 - split_id(raw[-1][0])[0] if raw else None
+        suspicious = self._suspicion.answered(time.monotonic(), _BLOCK_MS / 1000, age_ms, full=full)
         if not raw:
             return
+        if suspicious:
+            await self._verify(raw)
         missing = self._continuity.took([entry_id for entry_id, _ in raw])
         self._metrics.events += len(raw)
         began = time.perf_counter()
@@ -189,6 +198,15 @@ class Consumer:
         self._state.last = split_id(raw[-1][0])  # also where the last of them were poison
         if missing:
             await self._judge(missing, self._state.epoch, self._state.last, self._continuity.count + missing)
+
+    async def _verify(self, raw: list[RawEntry]) -> None:
+        """Make known what is missing before a read's entries, before they are delivered."""
+        state = await self._reader.look()
+        if state.epoch == self._state.epoch:
+            missing = self._continuity.verified(state, self._state.last, [entry_id for entry_id, _ in raw])
+            position = _before(split_id(raw[0][0]))
+            await self._judge(missing, state.epoch, position, self._continuity.count + missing)
+            self._assure(state)
 
     def _decode(self, raw: list[RawEntry], wanted: Mapping[str, Container[str]] | None) -> list[Item]:
         try:
@@ -278,6 +296,10 @@ class Consumer:
             self.health.lag = max(0, state.added - self._continuity.count)
             position, count = self._resumption(state)
         await self._judge(missing, state.epoch, position, count)
+        self._assure(state)
+
+    def _assure(self, state: StreamState) -> None:
+        self._suspicion.looked(time.monotonic(), self._continuity.count - state.gone, self._read_count)
 
     def _resumption(self, state: StreamState) -> tuple[EntryId, int]:
         """Return where to go on, should there be a gap, and how many entries the stream was given up to there."""

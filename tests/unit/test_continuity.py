@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from gateway.continuity import Continuity, StreamState
+from gateway.continuity import Continuity, StreamState, Suspicion
 from gateway.entry import EntryId, join_id
 
 ORIGIN: EntryId = (0, 0)
@@ -131,6 +131,109 @@ def test_a_log_that_has_forgotten_entries_shows_fewer_than_were_read() -> None:
     stream.add(1)
     assert reader.look() == 0  # there is something to read first
     assert reader.read() == -3
+
+
+class TestVerified:
+    """A look after a read, before its entries are counted."""
+
+    @staticmethod
+    def verified(stream: Stream, reader: Reader, ids: list[EntryId]) -> int:
+        return reader.continuity.verified(stream.state(), reader.position, [join_id(each) for each in ids])
+
+    def test_nothing_is_missing(self) -> None:
+        stream, reader = _caught_up()
+        stream.add(5)
+        assert self.verified(stream, reader, stream.ids[10:]) == 0
+        assert self.verified(stream, reader, stream.ids[10:12]) == 0
+
+    def test_what_was_trimmed_before_them_is_missing(self) -> None:
+        stream, reader = _caught_up()
+        stream.add(5)
+        del stream.ids[:12]
+        assert self.verified(stream, reader, stream.ids) == 2
+        assert self.verified(stream, reader, stream.ids[:1]) == 2
+
+    def test_what_was_deleted_among_them_is_missing_where_they_are_the_last(self) -> None:
+        stream, reader = _caught_up()
+        stream.add(5)
+        del stream.ids[11]
+        assert self.verified(stream, reader, stream.ids[10:]) == 1
+
+    def test_what_was_trimmed_after_the_reading_is_not(self) -> None:
+        stream, reader = _caught_up()
+        stream.add(5)
+        read = stream.ids[10:13]
+        del stream.ids[:12]
+        assert self.verified(stream, reader, read) == 0
+        stream.ids.clear()
+        assert self.verified(stream, reader, read) >= 0
+
+    def test_a_log_that_has_forgotten_entries_is_not_judged_here(self) -> None:
+        stream, reader = _caught_up()
+        stream.add(1)
+        stream.added -= 3
+        assert self.verified(stream, reader, stream.ids[-1:]) == 0
+
+
+class TestSuspicion:
+    """A read after which something may be missing."""
+
+    WAIT_S = 0.4
+
+    def after(
+        self, *, pause_s: float = 0.0, took_s: float = 0.001, age_ms: float | None = 1.0, full: bool = False
+    ) -> bool:
+        self.now += pause_s
+        self.suspicion.asked(self.now)
+        self.now += took_s
+        return self.suspicion.answered(self.now, self.WAIT_S, age_ms, full=full)
+
+    def setup_method(self) -> None:
+        self.now = 100.0
+        self.suspicion = Suspicion()
+        assert self.after()  # the first one
+        assert not self.after()
+
+    def test_reads_that_follow_each_other_are_not_suspicious(self) -> None:
+        assert not any(self.after(took_s=took_s) for took_s in (0.001, 0.3, 0.4))
+
+    def test_one_that_begins_late_is(self) -> None:
+        assert self.after(pause_s=0.1)
+        assert not self.after()
+
+    def test_one_after_a_wait_that_ended_late_is(self) -> None:
+        assert not self.after(took_s=self.WAIT_S, age_ms=None)
+        assert not self.after()
+        assert not self.after(took_s=self.WAIT_S + 0.1, age_ms=None)
+        assert not self.after(age_ms=None)
+        assert self.after()
+
+    def test_one_after_a_reply_that_was_seen_late_is(self) -> None:
+        assert not self.after(age_ms=100.0)
+        assert self.after()
+
+    def test_clocks_that_differ_are_no_reason(self) -> None:
+        for skew_ms in (-5_000.0, 60.0):
+            for _ in range(6_000):
+                self.after(age_ms=skew_ms)
+            assert not self.after(age_ms=skew_ms)
+            assert not self.after(age_ms=skew_ms + 100)
+            assert self.after(age_ms=skew_ms)
+
+    def test_a_backlog_is_unless_much_that_was_read_is_still_there(self) -> None:
+        assert self.after(full=True)
+        self.suspicion.looked(self.now, 99, 10)
+        assert self.after(full=True)
+        self.suspicion.looked(self.now, 100, 10)
+        assert not self.after(full=True)
+        assert self.after(full=True, took_s=0.02)
+
+    def test_what_is_late_stays_suspicious_until_it_is_verified(self) -> None:
+        self.suspicion.looked(self.now + 0.15, 100, 10)
+        assert not self.after(pause_s=0.1)
+        assert not self.after()
+        assert self.after(took_s=0.1)
+        assert not self.after()
 
 
 def test_what_is_not_settled_shows_again() -> None:

@@ -13,7 +13,7 @@ import redis
 from publisher import Publisher
 from publisher.cursor import Cursor
 from publisher.keys import epoch, partition_of, stream
-from tests.e2e.failures.scene import Ticker, compared, resyncs, ticks, told
+from tests.e2e.failures.scene import EVENT, Ticker, compared, resyncs, ticks, told
 from tests.support.clients import connected, settled
 from tests.support.gateway import GatewayProcess, RunningGateway, running_gateway
 from tests.support.proxy import Proxy
@@ -270,6 +270,34 @@ async def test_a_gateway_that_was_stopped_while_the_log_was_trimmed_tells_its_cl
         await compared(other)
         ticker.check(bob)
         assert resyncs(bob) == []
+
+
+@pytest.mark.parametrize("damage", ["trimmed", "deleted", "taken"])
+async def test_nothing_from_behind_a_hole_comes_before_the_news_of_it(
+    server: RedisServer, tide: Publisher, ticker: Ticker, damage: str
+) -> None:
+    """Who had it, and left at once, would go on behind the hole, and on another instance nobody would know of it."""
+    async with GatewayProcess(server.url) as gateway, connected(gateway) as alice:
+        await ticker.tick(10)
+        await settled(tide, alice)
+        gateway.pause()
+        await ticker.tick(41)
+        with server.client() as client:
+            unread = [entry_id for entry_id, _ in client.xrange(STREAM)[-40:]]
+            added_ms = int(unread[-1].partition("-")[0])
+            await wait_until(lambda: client.time()[0] * 1000 + client.time()[1] // 1000 > added_ms + 200)
+            if damage == "trimmed":
+                client.xtrim(STREAM, minid=unread[20], approximate=False)
+            elif damage == "deleted":
+                client.xdel(STREAM, *unread[5:15])
+            else:
+                client.xreadgroup(f"gw:{gateway.instance_id}", "thief", {STREAM: ">"}, count=20)
+        gateway.resume()
+        await told(alice, reason="trimmed")
+        await settled(tide, alice)
+        (at,) = [number for number, frame in enumerate(alice.frames) if frame.type == "resync"]
+        before = [frame.data for frame in alice.frames[:at] if frame.type == EVENT]
+        assert before == list(range(1, len(before) + 1))
 
 
 @pytest.mark.usefixtures("quick_looks")
