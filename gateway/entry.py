@@ -34,7 +34,7 @@ class Options:
 
     Attributes:
         exclude: Addresses whose connections do not receive it.
-        kind: One of the publisher's `KIND_` constants; one that this version does not know is a plain event.
+        kind: One of the publisher's `KIND_` constants.
         expires_at: ms since 1970, or None.
         low: Among the first that a lagging socket goes without.
         collapse: A lagging socket receives only the newest of this key.

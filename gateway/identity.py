@@ -94,6 +94,10 @@ def identity_from_claims(claims: Claims, token_digest: bytes) -> Identity:
     )
 
 
+OWN_ADDRESSES: Final = 3
+"""How many of a connection's addresses are there because it is one: `all`, its user's, its own."""
+
+
 def addresses_of(identity: Identity, client_id: str) -> list[str]:
     """Return where an identity's connection can be reached from the start."""
     return [

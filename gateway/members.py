@@ -20,7 +20,7 @@ from redis.asyncio import Redis
 
 from gateway.connection import Connection
 from gateway.entry import Entry
-from gateway.identity import Identity
+from gateway.identity import OWN_ADDRESSES, Identity
 from gateway.profile_loader import ProfileLoader
 from gateway.profiles import Membership, Profile, Profiles, Snapshot
 from gateway.resume import replay_address
@@ -142,10 +142,11 @@ class Members:
         return None if group in identity.groups else profile.groups.get(group)
 
     def chosen(self, connection: Connection) -> int:
-        """Return how many addresses a connection has that are not durable groups."""
+        """Return how many groups, tags and topics a connection has, without durable groups."""
         profile = connection.profile
         durable = profile.groups if profile is not None else ()
-        return len(connection.addresses) - sum(_GROUP + name in connection.addresses for name in durable)
+        held = connection.addresses
+        return len(held) - OWN_ADDRESSES - sum(_GROUP + name in held for name in durable)
 
     # What the log says.
 

@@ -46,6 +46,8 @@ from gateway.tls import Certificate, TlsSocket
 _log = structlog.get_logger()
 
 _HIGH_WATER_BYTES = 16 * 1024
+_DRAIN_STEP_S = 0.02
+_DRAIN_AT_ONCE = 64
 _REFUSED_TIMEOUT_S = 2.0  # to send the request that is refused
 _INVALID_DATA = 1007
 _PING_FRAME = b"\x89\x00"
@@ -125,9 +127,11 @@ class Server:
             self._server = None
         self.leaving = True  # also to those whose handshake is under way: nobody would send them away
         connections = list(self.services.connections)
+        began = self.loop.time()
         for number, connection in enumerate(connections):
-            if number and number % 64 == 0:
-                await asyncio.sleep(64 * drain_s / len(connections))
+            early_s = began + number * drain_s / len(connections) - self.loop.time()
+            if early_s > _DRAIN_STEP_S or number % _DRAIN_AT_ONCE == _DRAIN_AT_ONCE - 1:
+                await asyncio.sleep(max(0.0, early_s))
             connection.going_away(int(random.uniform(0, max(drain_s, 1.0)) * 1000))
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self.empty.wait(), CLOSING_TIMEOUT_S)

@@ -12,6 +12,7 @@ import re
 import secrets
 from dataclasses import dataclass
 
+_MAX_N = 2**64 - 1
 _TEXT = re.compile(r"(\d{1,16})-(\d{1,20})\.(\d{1,4})\.([A-Za-z0-9]{1,32})", re.ASCII)
 
 
@@ -46,6 +47,8 @@ class Cursor:
         if match is None:
             raise ValueError(f"{text!r:.80} is not a cursor")
         ms, n, partition, epoch = match.groups()
+        if int(n) > _MAX_N:
+            raise ValueError(f"{text!r:.80} is not a cursor: Redis has no such id")
         return cls(int(ms), int(n), int(partition), epoch)
 
 

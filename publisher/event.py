@@ -46,6 +46,7 @@ KIND_NOTIFY: Final = b"notify"
 KIND_CONTROL: Final = b"control"  # an order to the gateways, not a push
 KIND_STATE: Final = b"state"  # a push that the gateways take note of as well
 KIND_EPHEMERAL: Final = b"ephemeral"  # for who is there now: neither kept nor replayed
+ALL_KINDS: Final = frozenset((KIND_EVENT, KIND_NOTIFY, KIND_CONTROL, KIND_STATE, KIND_EPHEMERAL))
 
 PRIORITY_LOW: Final = b"low"
 

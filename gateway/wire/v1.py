@@ -51,7 +51,7 @@ class Command(NamedTuple):
     Attributes:
         type: Name of the command.
         message_id: Comes back in the reply; None where the client gave none.
-        data: The command's arguments; an empty dict where there are none.
+        data: The command's arguments; an empty dict where there are none. `echo` may have any, null too.
     """
 
     type: str
@@ -98,8 +98,8 @@ def decode_command(payload: bytes) -> Command:
     command = envelope.get("type")
     if not isinstance(command, str):
         raise CommandError(400, "type: use the name of a command", message_id=message_id)
-    data = envelope.get("data")
-    return Command(command, message_id, {} if data is None else data)
+    data = envelope.get("data", {})
+    return Command(command, message_id, {} if data is None and command != ECHO else data)
 
 
 def _is_message_id(value: object) -> bool:
@@ -137,6 +137,8 @@ def event_text(entry: Entry, epoch: str, name: bytes | None = None) -> bytes:
     data, options = entry.data, entry.options
     cursor = b"%b.%d.%b" % (entry.id, entry.partition, epoch.encode())
     try:
+        if json_text.depth_over(data, json_text.MAX_DEPTH):
+            raise ValueError(f"nested more than {json_text.MAX_DEPTH} levels deep")
         parsed = orjson.loads(data)
         if options is not None and options.kind == KIND_NOTIFY:
             data = _with_id(parsed, data, cursor)

@@ -309,6 +309,8 @@ def test_a_field_of_another_name_in_a_long_read_is_found() -> None:
         ({b"exp": b"1.5"}, "expiry"),
         ({b"exp": b"9" * 17}, "expiry"),
         ({b"exp": "٣".encode()}, "expiry"),
+        ({b"k": b"martian"}, "kind"),
+        ({b"k": b""}, "kind"),
     ],
 )
 def test_malformed_entry_is_poison(changes: dict[bytes, bytes], problem: str) -> None:

@@ -125,8 +125,8 @@ async def test_a_since_that_is_no_cursor_is_refused_with_400_and_joins_nothing(
 
 
 async def test_a_connection_has_only_so_many_addresses(redis_url: str) -> None:
-    async with running_gateway(redis_url, limits__addresses=5) as gateway, connected(gateway, "42") as client:
-        # `all`, its user's and its own are three
+    async with running_gateway(redis_url, limits__addresses=2) as gateway, connected(gateway, "42") as client:
+        # `all`, its user's and its own do not count
         for topic in ("a", "b"):
             assert (await client.send("subscribe", {"topic": topic})).type == "ack"
         assert await refused(client, "subscribe", {"topic": "c"}) == 409
@@ -137,7 +137,8 @@ async def test_a_connection_has_only_so_many_addresses(redis_url: str) -> None:
 
 async def test_echo_gives_back_what_came(gateway: RunningGateway) -> None:
     texts = [
-        *("true", '""', "{}", "[]", '{"": {"a": [1, 2, {"b": null}]}}', '{"type": "echo", "message_id": "nested"}'),
+        *("null", "true", '""', "{}", "[]"),
+        *('{"": {"a": [1, 2, {"b": null}]}}', '{"type": "echo", "message_id": "nested"}'),
         r'"\u0000\u001f\"\\\/ \ud83d\ude00 \u2028 é 漢字 😀"',
     ]
     async with connected(gateway, "42") as client:
@@ -149,10 +150,9 @@ async def test_echo_gives_back_what_came(gateway: RunningGateway) -> None:
 
 async def test_echo_without_data_gives_an_empty_object(gateway: RunningGateway) -> None:
     async with connected(gateway, "42") as client:
-        for text in ('{"type": "echo"}', '{"type": "echo", "data": null}'):
-            await client.post_text(text)
-            echo = await client.next("echo")
-            assert (echo.data, echo.message_id) == ({}, None)
+        await client.post_text('{"type": "echo"}')
+        echo = await client.next("echo")
+        assert (echo.data, echo.message_id) == ({}, None)
 
 
 async def test_echo_keeps_every_number_as_it_came(gateway: RunningGateway) -> None:

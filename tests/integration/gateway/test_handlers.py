@@ -281,7 +281,7 @@ async def test_a_wrong_use_of_a_session_is_the_handlers_failure(redis_url: str, 
 
 async def test_too_many_joins_are_a_409(redis_url: str) -> None:
     async with (
-        running_gateway(redis_url, handlers=[EVERYTHING], limits__addresses=4) as gateway,
+        running_gateway(redis_url, handlers=[EVERYTHING], limits__addresses=1) as gateway,
         connected(gateway, "42") as client,
     ):
         assert (await client.send("act", {"do": "join", "address": "tag:a"})).type == "ack"

@@ -46,6 +46,7 @@ def test_other_text_is_refused_with_a_value_error_only(text):
         "1-2.3.é",
         "\u0661-2.3.e",
         "1-2.12345.e",
+        f"1-{2**64}.3.e",
     ],
 )
 def test_near_misses_are_refused(text):
