@@ -241,9 +241,9 @@ class Connection(Subscriber):
             ended, commands = self._services.ended.get(self.tenant, (0, 0))
             self._services.ended[self.tenant] = (ended + 1, commands + self.commands)
             now_ms = self._services.now_ms()
-            self._services.departed.append(
-                Departure(self.tenant, self.identity.user_id, self.client_id, self.opened_at, now_ms, code)
-            )
+            ids = (self.tenant, self.identity.user_id, self.client_id)
+            resumed = self._resumed_from is not None
+            self._services.departed.append(Departure(*ids, self.opened_at, now_ms, code, resumed))
             seconds = round((now_ms - self.opened_at) / 1000, 1)
             _log.info("connection_closed", **self._facts(), code=int(code), commands=self.commands, seconds=seconds)
 

@@ -6,6 +6,7 @@ The question comes after the event in its partition, so every instance has seen 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import orjson
@@ -15,7 +16,7 @@ from gateway.entry import Entry
 from gateway.log import Log
 from gateway.outcomes import COLLAPSED, EXPIRED, FELL_OUT, LOW, RESYNC
 from gateway.questions import Facts
-from gateway.services import Services
+from gateway.services import Departure, Services
 from gateway.subscriber import REMEMBERED, Subscriber
 
 _MOST_DEPARTED = 20
@@ -87,10 +88,12 @@ class Explainer:
         """Answer a question with `entry` (a stream id), `partition` and `user`."""
         user_id = str(data["user"])
         entry = self._services.log.find(str(data["entry"]).encode(), int(data["partition"]))
+        departed = self._departed(order.tenant, user_id)
         return {
             "in_memory": entry is not None,
             "connections": [self._describe(c, entry) for c in self._connections(order.tenant, user_id)],
-            "departed": self._departed(order.tenant, user_id),
+            "departed": self._describe_departed(departed),
+            "forgot_until": self._forgot_until(departed),
         }
 
     def _connections(self, tenant: str, user_id: str) -> list[Connection]:
@@ -121,9 +124,23 @@ class Explainer:
                 return f"{_SENT}, by way of {loss.address}, which the user has lost since"
         return None
 
-    def _departed(self, tenant: str, user_id: str) -> list[dict[str, Any]]:
+    def _departed(self, tenant: str, user_id: str) -> list[Departure]:
+        return [d for d in self._services.departed if (d.tenant, d.user_id) == (tenant, user_id)]
+
+    def _describe_departed(self, departed: Sequence[Departure]) -> list[dict[str, Any]]:
         return [
-            {"client": d.client_id, "opened_at": d.opened_at, "closed_at": d.closed_at, "code": d.code}
-            for d in self._services.departed
-            if (d.tenant, d.user_id) == (tenant, user_id)
-        ][-_MOST_DEPARTED:]
+            {
+                "client": d.client_id,
+                "opened_at": d.opened_at,
+                "closed_at": d.closed_at,
+                "code": d.code,
+                "resumed": d.resumed,
+            }
+            for d in departed[-_MOST_DEPARTED:]
+        ]
+
+    def _forgot_until(self, departed: Sequence[Departure]) -> int:
+        """Return until when connections may have closed that are not in the answer; 0 where it has all of them."""
+        remembered = self._services.departed
+        first = remembered[0].closed_at if len(remembered) == remembered.maxlen else 0
+        return departed[-_MOST_DEPARTED].closed_at if len(departed) > _MOST_DEPARTED else first

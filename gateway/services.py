@@ -61,7 +61,12 @@ class ConnectionLimits:
 
 @dataclass(frozen=True, slots=True)
 class Departure:
-    """A connection that has ended. Times in ms since 1970."""
+    """
+    A connection that has ended. Times in ms since 1970.
+
+    Attributes:
+        resumed: It had come with a cursor, and so may have had what is older than itself.
+    """
 
     tenant: str
     user_id: str
@@ -69,6 +74,7 @@ class Departure:
     opened_at: int
     closed_at: int
     code: int
+    resumed: bool
 
 
 class Tasks:

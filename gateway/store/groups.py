@@ -6,6 +6,7 @@ from typing import Any
 
 from redis.asyncio import Redis
 
+from gateway.entry import EntryId, split_id
 from gateway.store import keys
 
 
@@ -17,6 +18,15 @@ async def lags(redis: Redis, partition: int) -> dict[str, int | None]:
         if name.startswith(keys.GROUP_PREFIX):
             found[name.removeprefix(keys.GROUP_PREFIX)] = group.get("lag")
     return found
+
+
+async def positions(redis: Redis, partition: int) -> dict[str, EntryId]:
+    """Return, per instance, the last entry of a partition that it has read; also of those that have stopped lately."""
+    return {
+        group["name"].decode().removeprefix(keys.GROUP_PREFIX): split_id(group["last-delivered-id"])
+        for group in await _groups(redis, partition)
+        if group["name"].decode().startswith(keys.GROUP_PREFIX)
+    }
 
 
 async def total_lags(redis: Redis, partitions: int) -> dict[str, int | None]:

@@ -1,8 +1,8 @@
 """
 `gateway connect`: a small client for a terminal or a pipe.
 
-Shows what comes, sends what is typed, and stays connected as every client should: it comes back with its cursor, takes
-its time as `going_away` asks, and gives up where the close code says so.
+Shows what comes, sends what is typed, and stays connected as every client should: it comes back with its cursor, joins
+again what it had joined, takes its time as `going_away` asks, and gives up where the close code says so.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from gateway.close_codes import FINAL
 from gateway.errors import ConfigError
 from gateway.settings import Settings
 from gateway.terminal.addresses import websocket_url
+from gateway.terminal.joined import REPLY_TIMEOUT_S, Joined
 from gateway.terminal.quantities import duration
 from gateway.terminal.screen import JsonScreen, ReadableScreen, Screen
 from gateway.terminal.shortcuts import HELP, Frame, Misunderstood, understand
@@ -38,7 +39,6 @@ _FIRST_PAUSE_S: Final = 0.25
 _LONGEST_PAUSE_S: Final = 10.0
 _OPEN_TIMEOUT_S: Final = 10.0
 _CLOSE_TIMEOUT_S: Final = 1.0
-_REPLY_TIMEOUT_S: Final = 10.0  # longer than the gateway itself waits for Redis
 _MAX_FRAME_BYTES: Final = 16 * 1024 * 1024
 _REMEMBERED_IDS: Final = 10_000
 _ABNORMAL: Final = 1006
@@ -100,7 +100,10 @@ class Client:
         self._seen: deque[str] = deque(maxlen=_REMEMBERED_IDS)
         self._seen_ids: set[str] = set()
         self._socket: ClientConnection | None = None
+        self._joined = Joined(screen)
         self._welcomed = asyncio.Event()
+        self._ready = asyncio.Event()  # welcomed, and where it was: what is typed can be sent
+        self._rejoining: asyncio.Task[None] | None = None
         self._unanswered: set[str] = set()
         self._answered = asyncio.Event()
         self._answered.set()
@@ -147,6 +150,10 @@ class Client:
             finally:
                 self._socket = None
                 self._welcomed.clear()
+                self._ready.clear()
+                if self._rejoining is not None:
+                    self._rejoining.cancel()
+                self._joined.lost(self._cursor)
                 self._unanswered.clear()  # what was sent on that socket will not be answered on another
                 self._answered.set()
             await self._pause()
@@ -219,7 +226,10 @@ class Client:
             return
         if self._is_repeated(frame):
             return
-        self._screen.received(text, frame)
+        if not self._joined.answered(frame):
+            self._screen.received(text, frame)
+        elif frame["type"] == v1.ACK:
+            self._cursor = self._joined.since or self._cursor  # what the join has missed follows: it is not had yet
         self._note_reply(frame)
         await self._react(socket, frame)
 
@@ -251,11 +261,18 @@ class Client:
         if kind == v1.WELCOME:
             self._failures = 0
             self._welcomed.set()
+            self._rejoining = asyncio.create_task(self._rejoin(socket), name="rejoin")
         elif kind == v1.GOING_AWAY and isinstance(facts.get("reconnect_in_ms"), int):
             self._reconnect_in_s = facts["reconnect_in_ms"] / 1000
         elif kind == v1.TOKEN_EXPIRING and self._renews:
             self._screen.note("sending a new token")
             await self._authenticate(socket)
+
+    async def _rejoin(self, socket: ClientConnection) -> None:
+        """Come back to where it was, before anything typed is sent: that may need what was joined."""
+        with contextlib.suppress(ConnectionClosed):
+            await self._joined.join_again(socket.send)
+            self._ready.set()
 
     # What is typed.
 
@@ -269,7 +286,7 @@ class Client:
             elif line:
                 await self._send(line)
         with contextlib.suppress(TimeoutError):  # a script may end with /quit, and wants the answers before
-            async with asyncio.timeout(_REPLY_TIMEOUT_S):
+            async with asyncio.timeout(REPLY_TIMEOUT_S):
                 await self._answered.wait()
         return 0
 
@@ -279,14 +296,16 @@ class Client:
         except Misunderstood as error:
             self._screen.note(str(error), "red")
             return
-        while (socket := self._socket) is None or not self._welcomed.is_set():  # it may be gone again by now
-            await self._welcomed.wait()
+        while (socket := self._socket) is None or not self._ready.is_set():  # it may be gone again by now
+            await self._ready.wait()
+        self._joined.asked(frame)
         self._unanswered.add(frame.message_id)
         self._answered.clear()
         try:
             await socket.send(frame.encode())
         except ConnectionClosed:
             self._unanswered.discard(frame.message_id)
+            self._joined.unsent(frame)
             self._screen.note(f"not sent, the connection is gone: {frame.type}", "red")
         else:
             self._screen.sent(frame)

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 import orjson
 
+from gateway.decoder import EntryDecoder
+from gateway.entry import join_id
+from gateway.errors import PoisonEntry
 from publisher import event as names
 from publisher.cursor import Cursor
 
@@ -23,6 +27,7 @@ class Described:
         to, exclude: Addresses.
         data: JSON text, or whatever is in its place.
         expires_at: ms since 1970, or None.
+        poison: Why no gateway can deliver it; None where they can.
     """
 
     id: str
@@ -38,6 +43,7 @@ class Described:
     expires_at: int | None
     priority: str
     collapse: str | None
+    poison: str | None
 
     @property
     def is_control(self) -> bool:
@@ -45,7 +51,7 @@ class Described:
         return self.kind == names.KIND_CONTROL.decode()
 
     def as_json(self) -> dict[str, Any]:
-        """Return everything; `data` as the JSON it is, or as text where it is none."""
+        """Return what it says; `data` as the JSON it is, or as text where it is none."""
         return {
             "id": self.id,
             "time": self.ms,
@@ -82,7 +88,17 @@ def describe(cursor: Cursor, fields: Mapping[bytes, bytes]) -> Described:
         expires_at=int(expires) if expires.isdigit() and len(expires) < 17 else None,
         priority=_text(fields.get(names.F_PRIORITY, b"normal")),
         collapse=None if collapse is None else _text(collapse),
+        poison=_poison(cursor, fields),
     )
+
+
+def _poison(cursor: Cursor, fields: Mapping[bytes, bytes]) -> str | None:
+    """Return what the gateways' own decoder finds wrong with an entry."""
+    try:
+        EntryDecoder(cursor.partition).decode(join_id((cursor.ms, cursor.n)), [*chain(*fields.items())])
+    except PoisonEntry as error:
+        return str(error)
+    return None
 
 
 def _text(raw: bytes) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import sys
 import time
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 import orjson
@@ -20,6 +20,7 @@ from gateway.errors import ConfigError, GatewayError
 from gateway.questions import address_in, ask
 from gateway.settings import Settings
 from gateway.store import peek
+from gateway.store.groups import positions
 from gateway.store.leases import instances
 from gateway.terminal.described import Described, describe
 from gateway.terminal.quantities import ago, clock, duration, moment, size
@@ -58,7 +59,7 @@ def explain(settings: Settings, event_id: str, *, user_id: str, tenant: str | No
 
     async def run(redis: Redis) -> int:
         event = await _find(redis, entry_id, partitions, epoch)
-        question = Question(event, user_id, tenant or event.tenant, sorted(await instances(redis)))
+        question = await _question(redis, event, entry_id, user_id=user_id, tenant=tenant or event.tenant)
         given = await _ask(redis, settings, question) if question.live else []
         verdict = judge(question, given)
         if as_json:
@@ -110,6 +111,27 @@ async def _find(redis: Redis, entry_id: EntryId, partitions: Collection[int], ep
     return found[0]
 
 
+async def _question(redis: Redis, event: Described, entry_id: EntryId, *, user_id: str, tenant: str) -> Question:
+    """Return what is to be asked of whom: poison, which may have no tenant to ask about, of nobody."""
+    if event.poison is not None:
+        return Question(event, user_id, tenant, ())
+    live = await instances(redis)
+    readers = await positions(redis, event.partition)
+    return Question(
+        event,
+        user_id,
+        tenant,
+        sorted(live),
+        started_after=[name for name, facts in live.items() if _started_at(facts) > event.ms],
+        stopped=[name for name, read in readers.items() if name not in live and read >= entry_id],
+    )
+
+
+def _started_at(facts: Mapping[str, str]) -> int:
+    stated = facts.get("started_at", "")
+    return int(stated) if stated.isdigit() else 0
+
+
 async def _missing(redis: Redis, entry_id: EntryId, partitions: Collection[int]) -> str:
     """Return why an entry is not there."""
     found = [await peek.bounds(redis, partition) for partition in partitions]
@@ -155,6 +177,8 @@ def _as_json(question: Question, given: Sequence[Answer], verdict: Verdict) -> d
         "event": question.event.as_json(),
         "instances": given,
         "silent": _silent(question, given),
+        "started_after": question.started_after,
+        "stopped": question.stopped,
     }
 
 
@@ -201,7 +225,10 @@ def _answer_rows(answer: Answer, question: Question, style: Style) -> Iterator[t
         yield name, since, style(printable(connection["verdict"]), "green" if connection["sent"] else "yellow")
     for gone in answer["departed"]:
         was = f"client {gone['client']}, {clock(gone['opened_at'])} to {clock(gone['closed_at'])}"
-        there = gone["opened_at"] <= question.event.ms <= gone["closed_at"]
-        yield name, was, f"{ended(gone['code'])}{'; it was open when the event came' if there else ''}"
+        note = "; it had resumed" if gone.get("resumed") else ""
+        note += (
+            "; it was open when the event came" if gone["opened_at"] <= question.event.ms <= gone["closed_at"] else ""
+        )
+        yield name, was, f"{ended(gone['code'])}{note}"
     if not answer["connections"] and not answer["departed"]:
         yield name, "no connection", f"of user {question.user_id}, now or lately"

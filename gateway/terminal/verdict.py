@@ -2,7 +2,9 @@
 The one sentence of `gateway explain`: what the instances' answers mean together. Pure.
 
 An answer is what `gateway.explain` gives: `{"instance", "in_memory", "connections": [{"client", "opened_at", "remote",
-"lagging", "addresses", "verdict", "sent"}], "departed": [{"client", "opened_at", "closed_at", "code"}]}`.
+"lagging", "addresses", "verdict", "sent"}], "departed": [{"client", "opened_at", "closed_at", "code", "resumed"}],
+"forgot_until"}`: connections that closed before `forgot_until` may be missing. Instances of an older version do not say
+`resumed` and `forgot_until`.
 """
 
 from __future__ import annotations
@@ -20,6 +22,7 @@ Answer = Mapping[str, Any]
 Fact = Mapping[str, Any]
 
 _ABNORMAL: Final = 1006
+_JOINED: Final = ("group:", "topic:", "tag:")  # the addresses that a command can give, with `since`
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,12 +32,16 @@ class Question:
 
     Attributes:
         live: The instances that should answer.
+        started_after: Those of them that have started after the event, and know of no connection before.
+        stopped: Those that have read the event, and are no more.
     """
 
     event: Described
     user_id: str
     tenant: str
     live: Collection[str]
+    started_after: Collection[str] = ()
+    stopped: Collection[str] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +80,8 @@ def judge(question: Question, answers: Sequence[Answer]) -> Verdict:
 def _impossible(question: Question) -> str | None:
     """Return why nobody like this user can have got it, if that is so."""
     event = question.event
+    if event.poison is not None:
+        return f"it is poison, which no gateway delivers: {event.poison}"
     if event.is_control:
         return f"it is an order to the gateways ({event.event}), which no client sees"
     if event.tenant != question.tenant:
@@ -89,9 +98,9 @@ def _unsent(question: Question, answers: Sequence[Answer]) -> tuple[bool | None,
     """Return False with why it was not sent, or None with why that is not known."""
     if not question.live:
         return None, "no gateway runs that could be asked"
-    was_connected = _departed(answers, at=question.event.ms)
+    was_connected = _departed(question.event, answers)
     if was_connected is not None:
-        return None, f"it was connected at that time, but that connection has ended ({was_connected})"
+        return None, was_connected
     if silent := set(question.live) - {answer["instance"] for answer in answers}:
         return None, f"{plural(len(silent), 'instance')} did not answer ({', '.join(sorted(silent))})"
     connections = [connection for answer in answers for connection in answer["connections"]]
@@ -100,6 +109,9 @@ def _unsent(question: Question, answers: Sequence[Answer]) -> tuple[bool | None,
         if at_that_time or not connection["verdict"].startswith("too early"):
             delivered = None if connection["verdict"].startswith("unknown") else False
             return delivered, f"{connection['verdict']} (client {connection['client']})"
+    unknown = _unknown(question, answers)
+    if unknown is not None:
+        return None, unknown
     return False, f"no connection at that time; {_neighbours(question, answers, connections)}{_why_not_later(question)}"
 
 
@@ -113,14 +125,62 @@ def _why_not_later(question: Question) -> str:
     return ""
 
 
-def _departed(answers: Sequence[Answer], *, at: int) -> str | None:
-    """Return how a connection ended that was open at a time and no longer is."""
+def _departed(event: Described, answers: Sequence[Answer]) -> str | None:
+    """Return how a connection ended that may have had the event, being open when it came or having resumed later."""
+    late = None
     for answer in answers:
         for gone in answer["departed"]:
-            if gone["opened_at"] <= at <= gone["closed_at"]:
-                after = duration((gone["closed_at"] - at) / 1000)
-                return f"client {gone['client']} on {answer['instance']}: {ended(gone['code'])}, {after} later"
+            who = f"client {gone['client']} on {answer['instance']}"
+            if gone["opened_at"] <= event.ms <= gone["closed_at"]:
+                after = duration((gone["closed_at"] - event.ms) / 1000)
+                how = f"{who}: {ended(gone['code'])}, {after} later"
+                return f"it was connected at that time, but that connection has ended ({how})"
+            if gone.get("resumed", True) and _had_later(event, gone):
+                late = (
+                    f"a connection that opened {_opened(event, gone)} after it may have resumed from before it, "
+                    f"and has ended ({who}: {ended(gone['code'])})"
+                )
+    return late
+
+
+def _had_later(event: Described, gone: Fact) -> bool:
+    """Tell whether a connection opened after an event, and while that could still be had from the log."""
+    valid = event.expires_at is None or gone["opened_at"] < event.expires_at
+    return bool(gone["opened_at"] > event.ms and event.kind != KIND_EPHEMERAL.decode() and valid)
+
+
+def _opened(event: Described, gone: Fact) -> str:
+    return duration((gone["opened_at"] - event.ms) / 1000)
+
+
+def _unknown(question: Question, answers: Sequence[Answer]) -> str | None:
+    """Return why there may have been a connection that no answer shows; None where there was none."""
+    event = question.event
+    if question.started_after:
+        names = ", ".join(sorted(question.started_after))
+        return f"{_instances(question.started_after)} {names} started only after the event"
+    if question.stopped:
+        return f"{_instances(question.stopped)} {', '.join(sorted(question.stopped))} had read it, and stopped since"
+    for answer in answers:
+        if answer.get("forgot_until", 0) >= event.ms:
+            return f"instance {answer['instance']} no longer knows all the connections that have closed since"
+    return _joined_later(event, answers)
+
+
+def _joined_later(event: Described, answers: Sequence[Answer]) -> str | None:
+    """Return which connection may have been given the event by a join with `since`, and has ended."""
+    if not any(address.startswith(_JOINED) for address in event.to):
+        return None
+    for answer in answers:
+        for gone in answer["departed"]:
+            if _had_later(event, gone):
+                who = f"client {gone['client']} on {answer['instance']}: {ended(gone['code'])}"
+                return f"a connection that opened {_opened(event, gone)} after it may have joined with `since` ({who})"
     return None
+
+
+def _instances(named: Collection[str]) -> str:
+    return "instance" if len(named) == 1 else "the instances"
 
 
 def _neighbours(question: Question, answers: Sequence[Answer], connections: Sequence[Fact]) -> str:

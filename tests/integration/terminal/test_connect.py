@@ -11,6 +11,7 @@ from websockets.asyncio.server import serve
 
 from gateway.settings import load
 from gateway.terminal import connect
+from gateway.terminal.joined import REPLY_TIMEOUT_S
 from gateway.terminal.screen import JsonScreen
 from tests.support.gateway import GatewayProcess, make_token
 from tests.support.redis_server import kept_port
@@ -195,7 +196,7 @@ async def test_what_was_lost_with_its_connection_is_not_waited_for():
 
 
 def test_an_answer_is_waited_for_as_long_as_the_gateway_may_take_for_it():
-    assert load(mode="dev").redis.timeout_s < connect._REPLY_TIMEOUT_S
+    assert load(mode="dev").redis.timeout_s < REPLY_TIMEOUT_S
 
 
 # Reconnecting.
@@ -223,6 +224,72 @@ async def test_it_comes_back_by_itself_and_misses_nothing(redis_shell, redis_url
         await gateway.start()
         assert [frame["data"] for frame in await of_type(client, "e", 2)] == [1, 2]
         assert (await of_type(client, "welcome", 2))[1]["data"]["resumed"] is True
+
+
+async def test_it_joins_again_what_it_had_joined_and_misses_nothing(redis_shell, redis_url, tide, port):
+    filtered = '{"type": "subscribe", "data": {"topic": "orders", "filter": {"region": "eu"}}}\n'
+    async with (
+        GatewayProcess(redis_url, listen__port=port) as gateway,
+        redis_shell.piped("connect", "--json", GATEWAY_LISTEN__PORT=str(port)) as client,
+    ):
+        client.write(f"/join gg\n{filtered}/tag vip\n/join gone\n/leave gone\n")
+        await of_type(client, "ack", 5)
+        gateway.kill()
+        await client.shows("closed with 1006 (no goodbye)", err=True)
+        for number, address in enumerate(["group:gg", "topic:orders", "tag:vip", "group:gone"]):
+            await tide.publish("e", {"region": "eu", "number": number}, to=address)
+            await tide.publish("e", {"region": "us", "number": number}, to="topic:orders")
+        await gateway.start()
+        await client.shows("joined again: group gg, topic orders, tag vip", err=True)
+        await tide.publish("last", 1, to="group:gg")
+        await of_type(client, "last")
+        assert sorted(frame["data"]["number"] for frame in await of_type(client, "e")) == [0, 1, 2]
+        assert len(await of_type(client, "ack", 5)) == 5
+
+
+class HangingUp:
+    """A server that hangs up on each connection after some commands, having pushed one event and acknowledged them."""
+
+    def __init__(self, *commands):
+        self.taken = []
+        self._commands = list(commands)
+
+    async def __call__(self, socket):
+        frames = [json.loads(await socket.recv())]
+        self.taken.append(frames)
+        await socket.send(json.dumps({"type": "welcome", "data": {"cursor": f"c{len(self.taken)}"}}))
+        await socket.send(json.dumps({"type": "e", "id": f"e{len(self.taken)}"}))
+        for _ in range(self._commands.pop(0)):
+            frames.append(json.loads(await socket.recv()))
+            answer = {"type": "ack", "message_id": frames[-1]["message_id"], "data": {"success": True}}
+            await socket.send(json.dumps(answer))
+        await socket.close(4403 if not self._commands else 1013)
+
+
+async def taken_by(server, *lines):
+    """Return what a server that hangs up takes on its connections from a client into which lines are typed."""
+    async with serve(server, "127.0.0.1", 0, subprotocols=["tidegate.v1"]) as listening:
+        url = f"ws://127.0.0.1:{listening.sockets[0].getsockname()[1]}/ws"
+        client = connect.Client(url, lambda: "token", JsonScreen(), renews=False, cursor=None)
+        staying = asyncio.create_task(client._stay_connected())
+        for line in lines:
+            await client._send(line)
+            await client._answered.wait()
+            await wait_until(lambda: not client._ready.is_set())
+        assert await staying == 1
+    return server.taken
+
+
+async def test_a_join_whose_replay_may_be_lost_is_resumed_from_before_it():
+    first, second, third = await taken_by(HangingUp(1, 1, 1), "/join g")
+    assert first[1]["data"] == {"group_id": "g"}
+    assert (second[0]["data"]["cursor"], second[1]["data"]) == ("e1", {"group_id": "g", "since": "e1"})
+    assert (third[0]["data"]["cursor"], third[1]["data"]) == ("e1", {"group_id": "g", "since": "e1"})
+
+
+async def test_what_is_typed_waits_for_what_is_joined_again():
+    _, second = await taken_by(HangingUp(1, 2), "/join g", "/send g hello")
+    assert [frame["type"] for frame in second] == ["auth", "join_group", "send_message"]
 
 
 async def test_it_tries_again_until_there_is_a_gateway(redis_shell, redis_url, port):

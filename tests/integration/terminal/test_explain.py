@@ -7,6 +7,7 @@ import time
 
 import pytest
 
+from gateway.services import Departure
 from gateway.terminal.quantities import duration
 from publisher import Publisher
 from tests.integration.terminal.conftest import NO_REDIS
@@ -125,6 +126,91 @@ async def test_gone_after_it_came(shell, gateway, tide):
     assert done.status == 1
     assert verdict(done).startswith("? nobody can tell whether user 42 got it: it was connected at that time")
     assert "closed with 1000 (normal)" in verdict(done)
+
+
+async def test_resumed_and_gone_again(shell, gateway, tide):
+    cursor = await tide.publish("e", 1, to="user:42")
+    event_id = await tide.publish("e", 2, to="user:42")
+    await next_millisecond()
+    async with connected(gateway, "42", cursor=cursor) as client:
+        await client.next("e")
+    await left(gateway)
+    done = await shell.gateway("explain", event_id, "--user", "42")
+    assert done.status == 1
+    assert verdict(done).startswith("? nobody can tell whether user 42 got it: a connection that opened ")
+    assert "after it may have resumed from before it, and has ended" in verdict(done)
+    assert "closed with 1000 (normal); it had resumed" in done.out
+
+
+async def test_came_later_without_a_cursor_and_gone_again(shell, gateway, tide):
+    event_id = await tide.publish("e", 1, to="user:42")
+    await next_millisecond()
+    async with connected(gateway, "42"):
+        pass
+    await left(gateway)
+    assert verdict(await shell.gateway("explain", event_id, "--user", "42")).startswith("✗")
+
+
+async def test_the_instance_that_delivered_it_was_restarted(redis_shell, redis_url, tide):
+    async with running_gateway(redis_url, instance__id="a") as gateway, connected(gateway, "42") as client:
+        event_id = await tide.publish("e", 1, to="user:42")
+        await client.next("e")
+    async with running_gateway(redis_url, instance__id="a"):
+        done = await redis_shell.gateway("explain", event_id, "--user", "42")
+        later = await tide.publish("e", 1, to="user:42")
+        known = await redis_shell.gateway("explain", later, "--user", "42")
+    assert verdict(done) == "? nobody can tell whether user 42 got it: instance a started only after the event"
+    assert verdict(known).startswith("✗")
+
+
+async def test_the_instance_that_delivered_it_was_stopped(redis_shell, redis_url, tide):
+    async with running_gateway(redis_url, instance__id="b"):
+        async with running_gateway(redis_url, instance__id="a") as gateway, connected(gateway, "42") as client:
+            event_id = await tide.publish("e", 1, to="user:42")
+            await client.next("e")
+        done = await redis_shell.gateway("explain", event_id, "--user", "42")
+        later = await tide.publish("e", 1, to="user:42")
+        known = await redis_shell.gateway("explain", later, "--user", "42")
+    assert verdict(done) == "? nobody can tell whether user 42 got it: instance a had read it, and stopped since"
+    assert verdict(known).startswith("✗")
+
+
+async def test_more_have_gone_than_an_instance_remembers(shell, gateway, tide):
+    event_id = await tide.publish("e", 1, to="user:42")
+    remembered = gateway.services.departed
+    for client in range(remembered.maxlen):
+        remembered.append(Departure("default", "7", str(client), 1, int(time.time() * 1000), 1000, resumed=False))
+    done = await shell.gateway("explain", event_id, "--user", "42")
+    assert verdict(done).startswith("? nobody can tell")
+    assert f"instance {gateway.instance_id} no longer knows all the connections" in verdict(done)
+
+
+async def test_a_user_has_gone_more_often_than_an_answer_says(shell, gateway, tide):
+    event_id = await tide.publish("e", 1, to="user:42")
+    now = int(time.time() * 1000)
+    for client in range(21):
+        gateway.services.departed.append(Departure("default", "42", str(client), now, now, 1000, resumed=False))
+    assert verdict(await shell.gateway("explain", event_id, "--user", "42")).startswith("? nobody can tell")
+
+
+@pytest.mark.parametrize(
+    ("fields", "problem"),
+    [
+        ({"v": "9", "t": "default"}, "field 'to' is missing"),
+        ({"e": "e"}, "field 'v' is missing"),
+        (
+            {"v": "1", "t": "default", "to": "[7]", "e": "e", "m": "m", "d": "1"},
+            "its audience is not a list of addresses",
+        ),
+    ],
+)
+async def test_poison_is_for_nobody(shell, redis_server, tide, fields, problem):
+    await tide.publish("e", 1, to="all")
+    with redis_server.client() as client:
+        entry_id = client.xadd("tg:{events:0}", fields)
+    done = await shell.gateway("explain", entry_id, "--user", "42")
+    assert (done.status, done.err) == (1, "")
+    assert verdict(done) == f"✗ user 42 did not get it: it is poison, which no gateway delivers: {problem}"
 
 
 @pytest.mark.parametrize(
