@@ -191,10 +191,10 @@ class Publisher:
         They are all checked before the first is sent. Not a transaction: each is stored or not by itself.
 
         Raises:
-            PublishError: One is not well-formed, and nothing was sent; or all failed, for this reason, which
-            then
-                may be any of the kinds that `publish` raises.
-            PublishIncomplete: Some failed; its `results` say which, and why.
+            PublishError: One is not well-formed, and nothing was sent; or all failed, for this reason, which then may
+                be any of the kinds that `publish` raises.
+            PublishIncomplete: Some failed, or it is not known of any whether it is stored; its `results` say which
+                failed, why, and under which key to publish each again.
         """
         limit = self._options.max_event_bytes
         plain = [await self._filled(spec) if is_templated(spec) else spec for spec in events]

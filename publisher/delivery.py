@@ -201,12 +201,13 @@ def ids_of(results: list[str | PublishError]) -> list[str]:
     Return the ids, if there are no errors among them.
 
     Raises:
-        PublishError: All failed, and all with the same kind of error: the first.
-        PublishIncomplete: Some failed, or for different reasons.
+        PublishError: All failed, and all with the same kind of error, unknown ones under one key: the first.
+        PublishIncomplete: Some failed, or for different reasons, or each has a key of its own to be repeated under.
     """
     errors = [result for result in results if isinstance(result, PublishError)]
     if not errors:
         return [result for result in results if isinstance(result, str)]
-    if len(errors) == len(results) and len({type(error) for error in errors}) == 1:
+    causes = {(type(error), error.key if isinstance(error, PublishUnknown) else None) for error in errors}
+    if len(errors) == len(results) and len(causes) == 1:
         raise errors[0]
     raise PublishIncomplete(results)

@@ -287,6 +287,20 @@ def test_one_reason_for_all_is_raised_as_itself():
         ids_of([PublishUnavailable("down"), PublishUnavailable("down")])
 
 
+def test_events_that_may_all_be_stored_keep_their_keys():
+    results = [PublishUnknown("lost", key="a"), PublishUnknown("lost", key="b")]
+    with pytest.raises(PublishIncomplete) as caught:
+        ids_of(results)
+    assert caught.value.results == results
+
+
+def test_what_was_sent_under_one_key_is_unknown_as_a_whole():
+    for key in ("a", None):
+        with pytest.raises(PublishUnknown) as caught:
+            ids_of([PublishUnknown("lost", key=key), PublishUnknown("lost", key=key)])
+        assert caught.value.key == key
+
+
 def test_mixed_results_are_listed():
     for results in (["a", PublishUnknown("lost")], [PublishUnavailable("down"), PublishUnknown("lost")]):
         with pytest.raises(PublishIncomplete) as caught:
