@@ -52,7 +52,7 @@ class Publisher:
         redis: A URL; or a client of `redis.asyncio`, also of a Sentinel's master or of a cluster, which stays
         the
             caller's to close. Of a client's own retries and timeouts only those for connecting apply.
-        partitions: How many streams make up the log. The same number everywhere, gateways included.
+        partitions: How many streams make up the log, at most 64. The same number everywhere, gateways included.
         maxlen: About how many entries a stream keeps at most.
         timeout_s: An event is stored, refused or given up within this time, all tries included.
         retries: How often to try again. With 0 a lost reply raises `PublishUnknown`; else it is asked for
