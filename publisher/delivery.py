@@ -196,6 +196,13 @@ def delivery(requests: Sequence[Request], options: Options, now: Callable[[], fl
             request.give_up()
 
 
+def unknown_order(error: PublishUnknown) -> PublishUnknown:
+    """Return what to raise where it is not known whether an order arrived, such as a kick: it takes no key."""
+    return PublishUnknown(
+        "Redis did not answer: it may be done or not; call it again as it was, which does no harm", key=error.key
+    )
+
+
 def ids_of(results: list[str | PublishError]) -> list[str]:
     """
     Return the ids, if there are no errors among them.

@@ -64,6 +64,18 @@ async def test_each_of_many_unknown_events_can_be_published_again_under_its_key(
     assert len(entries()) == 3
 
 
+@pytest.mark.parametrize(
+    "order", [lambda tide: tide.kick("42"), lambda tide: tide.revoke(jti="j"), lambda tide: tide.access("block", "::1")]
+)
+async def test_an_order_that_is_unknown_can_be_repeated_as_it_was(proxy, open_publisher, entries, order):
+    tide = open_publisher(proxy.url, retries=0)
+    proxy.lose_replies(1)
+    with pytest.raises(PublishUnknown, match="call it again as it was, which does no harm"):
+        await order(tide)
+    assert await order(tide)
+    assert len(entries()) == 2
+
+
 async def test_a_lost_reply_to_a_revocation_is_survived(server, proxy, open_publisher, entries):
     proxy.lose_replies(1)
     await open_publisher(proxy.url).revoke(user="42")
