@@ -269,6 +269,7 @@ class Publisher:
         sent.
 
         Raises:
+            PublishError: The publisher belongs to another event loop.
             PublishUnavailable: The queue is full.
         """
         command = self._build.publish(event)
