@@ -20,7 +20,7 @@ from publisher.access import AccessAction, make_access_change
 from publisher.address import DEFAULT_TENANT
 from publisher.command import Command, CommandBuilder
 from publisher.control import CLOSE_KICKED, WEEK_S, make_kick, make_revocation
-from publisher.delivery import ids_of
+from publisher.delivery import ids_of, unknown_order
 from publisher.errors import PublishError, PublishUnavailable, PublishUnknown
 from publisher.event import (
     KIND_EVENT,
@@ -29,6 +29,7 @@ from publisher.event import (
     EventOptions,
     EventSpec,
     event_from,
+    listed,
     make_event,
 )
 from publisher.failure import ASYNCIO_ERRORS, describe
@@ -52,7 +53,7 @@ class Publisher:
         redis: A URL; or a client of `redis.asyncio`, also of a Sentinel's master or of a cluster, which stays
         the
             caller's to close. Of a client's own retries and timeouts only those for connecting apply.
-        partitions: How many streams make up the log. The same number everywhere, gateways included.
+        partitions: How many streams make up the log, at most 64. The same number everywhere, gateways included.
         maxlen: About how many entries a stream keeps at most.
         timeout_s: An event is stored, refused or given up within this time, all tries included.
         retries: How often to try again. With 0 a lost reply raises `PublishUnknown`; else it is asked for
@@ -191,13 +192,13 @@ class Publisher:
         They are all checked before the first is sent. Not a transaction: each is stored or not by itself.
 
         Raises:
-            PublishError: One is not well-formed, and nothing was sent; or all failed, for this reason, which
-            then
-                may be any of the kinds that `publish` raises.
-            PublishIncomplete: Some failed; its `results` say which, and why.
+            PublishError: One is not well-formed, and nothing was sent; or all failed, for this reason, which then may
+                be any of the kinds that `publish` raises.
+            PublishIncomplete: Some failed, or it is not known of any whether it is stored; its `results` say which
+                failed, why, and under which key to publish each again.
         """
         limit = self._options.max_event_bytes
-        plain = [await self._filled(spec) if is_templated(spec) else spec for spec in events]
+        plain = [await self._filled(spec) if is_templated(spec) else spec for spec in listed(events)]
         commands = [self._build.publish(event_from(spec, max_event_bytes=limit)) for spec in plain]
         return ids_of(await self._send_all(commands))
 
@@ -268,6 +269,7 @@ class Publisher:
         sent.
 
         Raises:
+            PublishError: The publisher belongs to another event loop.
             PublishUnavailable: The queue is full.
         """
         command = self._build.publish(event)
@@ -301,7 +303,7 @@ class Publisher:
         raises.
         """
         event = make_kick(user_id, client=client, tenant=tenant, code=code, reason=reason)
-        return await self._send(self._build.publish(event))
+        return await self._order(self._build.publish(event))
 
     async def revoke(
         self,
@@ -318,7 +320,9 @@ class Publisher:
         `lasts_s` seconds: this has to be as long as a token can live (the gateway caps that at 24 h by
         default). Raises what `publish` raises.
         """
-        return await self._send(self._build.revoke(make_revocation(jti=jti, user=user, tenant=tenant, lasts_s=lasts_s)))
+        return await self._order(
+            self._build.revoke(make_revocation(jti=jti, user=user, tenant=tenant, lasts_s=lasts_s))
+        )
 
     async def _filled(self, spec: Mapping[str, Any]) -> Mapping[str, Any]:
         return filled(spec, await self.render(spec["template"], spec.get("params")))
@@ -347,7 +351,13 @@ class Publisher:
         The most specific rule decides. Connections from a network that is blocked now are closed. A rule is forgotten
         after `lasts_s` seconds: lasting ones belong into the gateways' settings. Raises what `publish` raises.
         """
-        return await self._send(self._build.access(make_access_change(action, network, lasts_s=lasts_s)))
+        return await self._order(self._build.access(make_access_change(action, network, lasts_s=lasts_s)))
+
+    async def _order(self, command: Command) -> str:
+        try:
+            return await self._send(command)
+        except PublishUnknown as error:
+            raise unknown_order(error) from error
 
     async def _send(self, command: Command) -> str:
         return await (await self._lane(command).put(command))

@@ -196,17 +196,25 @@ def delivery(requests: Sequence[Request], options: Options, now: Callable[[], fl
             request.give_up()
 
 
+def unknown_order(error: PublishUnknown) -> PublishUnknown:
+    """Return what to raise where it is not known whether an order arrived, such as a kick: it takes no key."""
+    return PublishUnknown(
+        "Redis did not answer: it may be done or not; call it again as it was, which does no harm", key=error.key
+    )
+
+
 def ids_of(results: list[str | PublishError]) -> list[str]:
     """
     Return the ids, if there are no errors among them.
 
     Raises:
-        PublishError: All failed, and all with the same kind of error: the first.
-        PublishIncomplete: Some failed, or for different reasons.
+        PublishError: All failed, and all with the same kind of error, unknown ones under one key: the first.
+        PublishIncomplete: Some failed, or for different reasons, or each has a key of its own to be repeated under.
     """
     errors = [result for result in results if isinstance(result, PublishError)]
     if not errors:
         return [result for result in results if isinstance(result, str)]
-    if len(errors) == len(results) and len({type(error) for error in errors}) == 1:
+    causes = {(type(error), error.key if isinstance(error, PublishUnknown) else None) for error in errors}
+    if len(errors) == len(results) and len(causes) == 1:
         raise errors[0]
     raise PublishIncomplete(results)

@@ -4,7 +4,7 @@ What can go wrong when publishing.
     PublishError            the event was not stored, and will not be unless something changes
      ├── PublishUnavailable  Redis cannot take it now (down, read-only, out of memory): try later
      ├── PublishUnknown      the reply was lost: it may be stored or not
-     └── PublishIncomplete   of several events some were stored and others not
+     └── PublishIncomplete   of several events some failed: each has a result of its own
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class PublishUnknown(PublishError):
 
 class PublishIncomplete(PublishError):
     """
-    Some events of a `publish_many` were stored and others not, or not all for one reason.
+    Some events of a `publish_many` were stored and others not, or not all for one reason, or all may be stored or not.
 
     Attributes:
         results: For each event, in the order given, its id or the error that it met.

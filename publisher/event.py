@@ -64,6 +64,7 @@ MAX_EVENT_BYTES: Final = 256 * 1024
 MAX_NAME_LENGTH: Final = 128
 MAX_KEY_LENGTH: Final = 256
 MAX_RECEIPT_ADDRESSES: Final = 1_000
+MAX_EXPIRES_S: Final = 10**10
 
 Priority = Literal["normal", "low"]
 
@@ -222,6 +223,24 @@ def make_event(
     )
 
 
+def listed(events: Any) -> list[Any]:
+    """
+    Return what `publish_many` was given as a list.
+
+    Raises:
+        PublishError: It is not several events.
+    """
+    if isinstance(events, str | bytes | Mapping | Event):
+        raise PublishError(f"{events!r:.100} is not a list of events: publish one with `publish`")
+    try:
+        several = iter(events)
+    except TypeError:
+        raise PublishError(
+            f"{events!r:.100} is not a list of events: give mappings, or what make_event returns"
+        ) from None
+    return list(several)
+
+
 def event_from(spec: Event | EventSpec | Mapping[str, Any], *, max_event_bytes: int = MAX_EVENT_BYTES) -> Event:
     """
     Return the event that a mapping describes, or `spec` itself where it is one already.
@@ -250,8 +269,10 @@ def _encode_data(event: str, data: Any) -> bytes:
 
 def _expiry(expires_in: float) -> bytes:
     # `not >` also refuses NaN.
-    if isinstance(expires_in, bool) or not isinstance(expires_in, int | float) or not 0 < expires_in < 1e10:
-        raise PublishError(f"expires_in is {expires_in!r:.40}: use a positive number of seconds")
+    if isinstance(expires_in, bool) or not isinstance(expires_in, int | float) or not 0 < expires_in <= MAX_EXPIRES_S:
+        raise PublishError(
+            f"expires_in is {expires_in!r:.40}: use a positive number of seconds, at most {MAX_EXPIRES_S}"
+        )
     return b"%d" % int((time.time() + expires_in) * 1000)
 
 

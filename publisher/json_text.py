@@ -25,15 +25,20 @@ _LONG_INTEGER = b":" + b"0" * 19
 _BRACKETS = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"|[\[{\]}]', re.DOTALL)
 
 
+class TooDeep(ValueError):
+    """It may be JSON, but is nested more than `MAX_DEPTH` levels deep."""
+
+
 def loads(text: bytes) -> Any:
     """
     Parse JSON text, integers of any size included.
 
     Raises:
-        ValueError: It is not JSON (RFC 8259), not UTF-8, or nested more than `MAX_DEPTH` levels deep.
+        TooDeep: It is nested more than `MAX_DEPTH` levels deep.
+        ValueError: It is not JSON (RFC 8259), or not UTF-8.
     """
     if depth_over(text, MAX_DEPTH):
-        raise ValueError(f"nested more than {MAX_DEPTH} levels deep")
+        raise TooDeep(f"nested more than {MAX_DEPTH} levels deep")
     value = orjson.loads(text)
     shapes = text.translate(_SHAPES)
     # In a string it does no harm, but costs a second parse.
@@ -55,7 +60,7 @@ def dumps(value: Any) -> bytes:
     except (TypeError, RecursionError) as error:
         text = _dumps_big_integers(value, error)
     if depth_over(text, MAX_DEPTH):
-        raise ValueError(f"nested more than {MAX_DEPTH} levels deep")
+        raise TooDeep(f"nested more than {MAX_DEPTH} levels deep")
     if b"null" in text and _holds_no_number(value):
         raise ValueError("JSON has no NaN and no infinity: use null")
     return text

@@ -91,6 +91,7 @@ class Lane:
         Queue a command.
 
         Raises:
+            PublishError: It is another event loop's.
             PublishUnavailable: The queue is full.
         """
         waiting = self._wait_for(command)
@@ -102,15 +103,25 @@ class Lane:
         Queue a command, and tell `then` its outcome. Costs no future, and no turn of the loop.
 
         Raises:
+            PublishError: It is another event loop's.
             PublishUnavailable: The queue is full.
         """
         self._enqueue(Posted(command, self._loop.time() + self._options.timeout_s, self._loop, then))
 
     def _enqueue(self, request: Request) -> None:
+        if self._task is None:  # else it runs, and so does its loop: asked once a pipeline, not once an event
+            self._check_loop()
         if self._is_full():
             raise self._full()
         self._queue.append(request)
         self._start(request)
+
+    def _check_loop(self) -> None:
+        if asyncio.get_running_loop() is not self._loop:
+            raise PublishError(
+                "the publisher belongs to the event loop that first used it, and this is another: "
+                "make one for each asyncio.run"
+            )
 
     async def put(self, command: Command) -> asyncio.Future[str]:
         """

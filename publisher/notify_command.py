@@ -3,39 +3,30 @@
 from __future__ import annotations
 
 import argparse
-import sys
+import secrets
 from collections.abc import Sequence
 
-from publisher import json_text
-from publisher.address import DEFAULT_TENANT
 from publisher.errors import PublishError
-from publisher.location import redis_url
 from publisher.notification import DEFAULT_TYPE, LEVELS, PRIORITIES
-from publisher.sync import Publisher
+from publisher.shell import add_common_options, open_publisher, print_ids, read_data, report
 
 
 def notify(arguments: Sequence[str]) -> int:
     """Run the command; print the id, or one for each user; return the exit status, as `publisher.__main__` does."""
     parser = _parser()
     options = parser.parse_args(arguments)
-    try:
-        data = json_text.loads(options.data.encode()) if options.data is not None else None
-    except ValueError as error:
-        parser.error(f"the data is not JSON: {error}")
-    try:
-        publisher = Publisher(redis_url(options.redis), partitions=options.partitions)
-    except ValueError as error:
-        parser.error(str(error))
+    data = read_data(options.data, parser) if options.data is not None else None
     users = options.users.split(",")
-    names = ("title", "content", "type", "level", "priority", "link", "icon", "tenant", "key", "expires_in")
+    names = ("title", "content", "type", "level", "priority", "link", "icon", "tenant", "expires_in")
     stated = {name: getattr(options, name) for name in names}
+    # Made here where none is given, so that it can be named: the call is repeated under it, as a whole.
+    key = options.key if options.key is not None else secrets.token_hex(12)
     try:
-        with publisher:
-            ids = publisher.notify(users[0] if len(users) == 1 else users, data=data, **stated)
+        with open_publisher(options, parser) as publisher:
+            ids = publisher.notify(users[0] if len(users) == 1 else users, data=data, key=key, **stated)
     except PublishError as error:
-        print(f"publisher: {error}", file=sys.stderr)
-        return 1
-    print(ids if isinstance(ids, str) else "\n".join(ids))
+        return report(error, key)
+    print_ids([ids] if isinstance(ids, str) else ids)
     return 0
 
 
@@ -52,9 +43,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--link", metavar="URL")
     parser.add_argument("--icon", metavar="NAME")
     parser.add_argument("--data", metavar="JSON")
-    parser.add_argument("--tenant", default=DEFAULT_TENANT)
     parser.add_argument("--key", help="idempotency key: repeated under it, nothing is stored again")
     parser.add_argument("--expires-in", type=float, metavar="SECONDS", help="it is not pushed after that")
-    parser.add_argument("--partitions", type=int, default=1, help="how many the gateways are configured with")
-    parser.add_argument("--redis", metavar="URL", help="as for `python -m publisher`")
+    add_common_options(parser)
     return parser

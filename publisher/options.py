@@ -8,7 +8,12 @@ from dataclasses import dataclass
 from publisher.event import MAX_EVENT_BYTES
 
 MAX_BATCH = 512
-MAX_PARTITIONS = 1024
+MAX_PARTITIONS = 64
+"""Streams of a log; the gateways' settings have the same bound."""
+
+_COUNTS = ("partitions", "maxlen", "max_event_bytes", "max_queue", "history_messages")
+_DURATIONS = ("timeout_s", "key_ttl_s", "history_days")
+_LONGEST = 10**9  # Redis counts milliseconds in 64 bits; even as days these fit
 
 _FIRST_PAUSE_S = 0.1
 _LONGEST_PAUSE_S = 1.0
@@ -23,7 +28,8 @@ class Options:
     The options that both publishers share.
 
     Attributes:
-        partitions: How many streams make up the log. The same number everywhere, gateways included.
+        partitions: How many streams make up the log, at most `MAX_PARTITIONS`. The same number everywhere, gateways
+            included.
         maxlen: About how many entries a stream keeps at most.
         timeout_s: An event is stored, refused or given up within this time, all tries included.
         retries: How often to try again, under an idempotency key, what was refused for now or had no answer.
@@ -44,14 +50,13 @@ class Options:
     history_days: float = 30.0
 
     def __post_init__(self) -> None:
-        counts = ("partitions", "maxlen", "max_event_bytes", "max_queue", "history_messages")
-        for name in (*counts, "timeout_s", "key_ttl_s", "history_days"):
-            if not getattr(self, name) > 0:
-                raise ValueError(f"{name} is {getattr(self, name)!r}: use a positive number")
-        if self.retries < 0:
-            raise ValueError(f"retries is {self.retries!r}: use 0 or more")
+        for name in _COUNTS:
+            _check_whole(name, getattr(self, name), least=1)
+        _check_whole("retries", self.retries, least=0)
         if self.partitions > MAX_PARTITIONS:
-            raise ValueError(f"partitions is {self.partitions!r}: use at most {MAX_PARTITIONS}")
+            raise ValueError(f"partitions is {self.partitions!r:.40}: a log has at most {MAX_PARTITIONS}")
+        for name in _DURATIONS:
+            _check_duration(name, getattr(self, name))
 
     @property
     def attempt_timeout_s(self) -> float:
@@ -62,6 +67,17 @@ class Options:
     def made_key_ttl_s(self) -> float:
         """How long a key that the publisher made itself is remembered."""
         return max(_MADE_KEY_TTL_S, 4 * self.timeout_s)
+
+
+def _check_whole(name: str, value: object, *, least: int) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        raise ValueError(f"{name} is {value!r:.40}: use a whole number, {least} or more")
+
+
+def _check_duration(name: str, value: object) -> None:
+    # `not <` also refuses NaN.
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= _LONGEST:
+        raise ValueError(f"{name} is {value!r:.40}: use a positive number, at most {_LONGEST}")
 
 
 def pause_s(retry: int) -> float:

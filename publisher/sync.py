@@ -20,7 +20,7 @@ from publisher.address import DEFAULT_TENANT
 from publisher.blocking_link import open_link
 from publisher.command import Command, CommandBuilder
 from publisher.control import CLOSE_KICKED, WEEK_S, make_kick, make_revocation
-from publisher.delivery import Request, delivery, ids_of
+from publisher.delivery import Request, delivery, ids_of, unknown_order
 from publisher.errors import PublishError, PublishUnavailable, PublishUnknown
 from publisher.event import (
     KIND_EVENT,
@@ -29,6 +29,7 @@ from publisher.event import (
     EventOptions,
     EventSpec,
     event_from,
+    listed,
     make_event,
 )
 from publisher.failure import REDIS_ERRORS, describe
@@ -128,7 +129,7 @@ class Publisher:
     def publish_many(self, events: Iterable[Event | EventSpec | Mapping[str, Any]]) -> list[str]:
         """Store several events in one pipeline, and return their ids. See `publisher.Publisher.publish_many`."""
         limit = self._options.max_event_bytes
-        plain = [self._filled(spec) if is_templated(spec) else spec for spec in events]
+        plain = [self._filled(spec) if is_templated(spec) else spec for spec in listed(events)]
         commands = [self._build.publish(event_from(spec, max_event_bytes=limit)) for spec in plain]
         return ids_of(self._send_all(commands))
 
@@ -177,7 +178,7 @@ class Publisher:
     ) -> str:
         """Close all connections of a user, or one client's. See `publisher.Publisher.kick`."""
         event = make_kick(user_id, client=client, tenant=tenant, code=code, reason=reason)
-        return self._send(self._build.publish(event))
+        return self._order(self._build.publish(event))
 
     def revoke(
         self,
@@ -189,7 +190,7 @@ class Publisher:
     ) -> str:
         """Revoke one token, or all that a user was issued until now. See `publisher.Publisher.revoke`."""
         revocation = make_revocation(jti=jti, user=user, tenant=tenant, lasts_s=lasts_s)
-        return self._send(self._build.revoke(revocation))
+        return self._order(self._build.revoke(revocation))
 
     def _filled(self, spec: Mapping[str, Any]) -> Mapping[str, Any]:
         return filled(spec, self.render(spec["template"], spec.get("params")))
@@ -209,7 +210,13 @@ class Publisher:
         The most specific rule decides. Connections from a network that is blocked now are closed. A rule is forgotten
         after `lasts_s` seconds: lasting ones belong into the gateways' settings. Raises what `publish` raises.
         """
-        return self._send(self._build.access(make_access_change(action, network, lasts_s=lasts_s)))
+        return self._order(self._build.access(make_access_change(action, network, lasts_s=lasts_s)))
+
+    def _order(self, command: Command) -> str:
+        try:
+            return self._send(command)
+        except PublishUnknown as error:
+            raise unknown_order(error) from error
 
     def _send(self, command: Command) -> str:
         return ids_of(self._send_all([command]))[0]

@@ -181,6 +181,8 @@ def refusal(error: PublishError, key: str | None) -> Problem:
     if isinstance(error, PublishUnknown):
         return later(_MAY_BE_STORED, 1, stored="unknown", idempotency_key=key or error.key)
     if isinstance(error, PublishIncomplete):
+        if all(isinstance(result, PublishUnknown) for result in error.results):
+            return later(_MAY_BE_STORED, 1, stored="unknown", idempotency_key=key)
         return later(_PARTLY_STORED, 1, stored="partly", idempotency_key=key)
     _log.error("publish_refused", error=str(error))
     return later("Redis refused the event; nothing was stored", _REFUSED_RETRY_S, stored="no")

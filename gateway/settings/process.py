@@ -8,6 +8,7 @@ from pydantic import AfterValidator, Field, SecretStr
 from redis.connection import parse_url
 
 from gateway.settings.section import Seconds, Section
+from publisher.options import MAX_PARTITIONS
 
 
 class Instance(Section):
@@ -47,7 +48,9 @@ class Redis(Section):
 class Log(Section):
     """The log, in Redis and in memory."""
 
-    partitions: int = Field(1, ge=1, le=64, description="Streams that the log is spread over; the publishers' too.")
+    partitions: int = Field(
+        1, ge=1, le=MAX_PARTITIONS, description="Streams that the log is spread over; the publishers' too."
+    )
     retention_s: Seconds = Field(600.0, description="How far back a client can resume, in seconds.")
     memory_entries: int = Field(200_000, ge=1, description="Most entries kept in memory.")
     memory_bytes: int = Field(256 * 1024 * 1024, ge=1024 * 1024, description="Most memory for entries, in bytes.")

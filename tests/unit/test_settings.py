@@ -14,6 +14,7 @@ from pydantic import BaseModel
 
 from gateway.errors import ConfigError
 from gateway.settings import Settings, load
+from publisher.options import MAX_PARTITIONS
 
 ETC = Path(__file__).parents[2] / "etc"
 SECRET = "topsecret-" * 4
@@ -182,6 +183,7 @@ def test_unknown_variable_is_refused_with_the_settings_there_are(
         ({"auth": {"algorithms": []}}, "auth.algorithms"),
         ({"auth": {"leeway_s": 31}}, "auth.leeway_s"),
         ({"log": {"partitions": 0}}, "log.partitions"),
+        ({"log": {"partitions": MAX_PARTITIONS + 1}}, "log.partitions"),
         ({"log": {"retention_s": float("inf")}}, "log.retention_s"),
         ({"log": {"retention_s": float("nan")}}, "log.retention_s"),
         ({"limits": {"messages_per_s": float("inf")}}, "limits.messages_per_s"),

@@ -52,6 +52,30 @@ async def test_the_key_of_an_unknown_event_tells_whether_it_was_stored(proxy, op
     assert event_id.startswith(entry_id)
 
 
+async def test_each_of_many_unknown_events_can_be_published_again_under_its_key(proxy, open_publisher, entries):
+    tide = open_publisher(proxy.url, retries=1)
+    events = [{"event": "e", "data": n, "to": "all"} for n in range(3)]
+    proxy.lose_replies(2)
+    with pytest.raises(PublishIncomplete) as caught:
+        await tide.publish_many(events)
+    assert [type(result) for result in caught.value.results] == [PublishUnknown] * 3
+    again = zip(events, caught.value.results, strict=True)
+    await tide.publish_many([event | {"key": unknown.key} for event, unknown in again])
+    assert len(entries()) == 3
+
+
+@pytest.mark.parametrize(
+    "order", [lambda tide: tide.kick("42"), lambda tide: tide.revoke(jti="j"), lambda tide: tide.access("block", "::1")]
+)
+async def test_an_order_that_is_unknown_can_be_repeated_as_it_was(proxy, open_publisher, entries, order):
+    tide = open_publisher(proxy.url, retries=0)
+    proxy.lose_replies(1)
+    with pytest.raises(PublishUnknown, match="call it again as it was, which does no harm"):
+        await order(tide)
+    assert await order(tide)
+    assert len(entries()) == 2
+
+
 async def test_a_lost_reply_to_a_revocation_is_survived(server, proxy, open_publisher, entries):
     proxy.lose_replies(1)
     await open_publisher(proxy.url).revoke(user="42")

@@ -203,3 +203,8 @@ async def test_a_log_of_the_wrong_type_is_refused_for_good(server, url, open_pub
     with pytest.raises(PublishError, match="WRONGTYPE") as caught:
         await open_publisher(url).publish_many([SPEC] * 5)
     assert type(caught.value) is PublishError
+
+
+async def test_many_that_are_not_events_are_refused(url, open_publisher):
+    with pytest.raises(PublishError, match="5 is not a list of events"):
+        await open_publisher(url).publish_many(5)

@@ -108,6 +108,8 @@ def test_the_dev_server_of_the_folder_is_found(redis_server, redis_url, tmp_path
         ("all", "e", "1", "--priority", "high"),
         ("all", "e", "1", "--redis", "http://x"),
         ("all", "e", "1", "--partitions", "0"),
+        ("all", "e", "1", "--partitions", "65"),
+        ("notify", "42", "--title", "t", "--partitions", "65"),
     ],
 )
 def test_wrong_usage_is_2(refused, arguments):

@@ -10,7 +10,7 @@ from redis import exceptions as redis_errors
 from publisher import PublishError, PublishIncomplete, PublishUnavailable, PublishUnknown, make_event
 from publisher.command import CommandBuilder
 from publisher.delivery import Exchange, Request, delivery, ids_of
-from publisher.options import Options, pause_s
+from publisher.options import MAX_PARTITIONS, Options, pause_s
 
 REPLY = [b"1700000000000-5", b"e1", 1]
 ID = "1700000000000-5.0.e1"
@@ -287,6 +287,20 @@ def test_one_reason_for_all_is_raised_as_itself():
         ids_of([PublishUnavailable("down"), PublishUnavailable("down")])
 
 
+def test_events_that_may_all_be_stored_keep_their_keys():
+    results = [PublishUnknown("lost", key="a"), PublishUnknown("lost", key="b")]
+    with pytest.raises(PublishIncomplete) as caught:
+        ids_of(results)
+    assert caught.value.results == results
+
+
+def test_what_was_sent_under_one_key_is_unknown_as_a_whole():
+    for key in ("a", None):
+        with pytest.raises(PublishUnknown) as caught:
+            ids_of([PublishUnknown("lost", key=key), PublishUnknown("lost", key=key)])
+        assert caught.value.key == key
+
+
 def test_mixed_results_are_listed():
     for results in (["a", PublishUnknown("lost")], [PublishUnavailable("down"), PublishUnknown("lost")]):
         with pytest.raises(PublishIncomplete) as caught:
@@ -298,7 +312,16 @@ def test_mixed_results_are_listed():
     "wrong",
     [
         {"partitions": 0},
-        {"partitions": 1025},
+        {"partitions": 65},
+        {"partitions": "2"},
+        {"partitions": True},
+        {"partitions": 2.0},
+        {"timeout_s": "5"},
+        {"timeout_s": True},
+        {"key_ttl_s": float("inf")},
+        {"key_ttl_s": 1e300},
+        {"history_days": float("inf")},
+        {"retries": None},
         {"timeout_s": 0},
         {"timeout_s": float("nan")},
         {"retries": -1},
@@ -311,6 +334,11 @@ def test_mixed_results_are_listed():
 def test_a_bad_option_is_refused_with_its_name(wrong):
     with pytest.raises(ValueError, match=next(iter(wrong))):
         Options(**wrong)
+
+
+def test_too_many_partitions_are_refused_with_the_bound():
+    with pytest.raises(ValueError, match=f"at most {MAX_PARTITIONS}"):
+        Options(partitions=MAX_PARTITIONS + 1)
 
 
 @given(st.floats(0.1, 3600), st.integers(0, 50))

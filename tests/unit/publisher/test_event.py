@@ -8,7 +8,7 @@ import time
 import pytest
 
 from publisher import Event, PublishError, make_event
-from publisher.event import KIND_CONTROL, KIND_EPHEMERAL, MAX_EVENT_BYTES, REQUIRED, event_from
+from publisher.event import KIND_CONTROL, KIND_EPHEMERAL, MAX_EVENT_BYTES, MAX_EXPIRES_S, REQUIRED, event_from, listed
 
 GOOD = {"event": "order.shipped", "data": {"order": 7}, "to": "user:42"}
 
@@ -114,6 +114,23 @@ def test_a_bad_value_is_refused_by_both_ways_to_make_an_event(name, value):
         make_event(**{**GOOD, name: value})
     with pytest.raises(PublishError):
         event_from({**GOOD, name: value})
+
+
+@pytest.mark.parametrize("seconds", [1e300, 10**12])
+def test_an_expiry_that_is_too_far_is_refused_with_the_limit(seconds):
+    make_event(**GOOD, expires_in=MAX_EXPIRES_S)
+    with pytest.raises(PublishError, match=f"at most {MAX_EXPIRES_S}"):
+        make_event(**GOOD, expires_in=seconds)
+
+
+@pytest.mark.parametrize("events", [5, None, "all", b"", GOOD, make_event(**GOOD)])
+def test_what_is_not_several_events_is_refused(events):
+    with pytest.raises(PublishError, match="is not a list of events"):
+        listed(events)
+
+
+def test_several_events_may_come_from_a_generator():
+    assert listed(spec for spec in [GOOD]) == [GOOD]
 
 
 def test_an_event_is_as_large_as_allowed_and_no_larger():
