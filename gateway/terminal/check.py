@@ -15,13 +15,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
-import yaml
 from pydantic import BaseModel, SecretStr
 from redis.asyncio import Redis
 
 from gateway.embedded import running_server
 from gateway.errors import ConfigError
 from gateway.settings import ENV_PREFIX, ApiKey, Rule, Settings, load
+from gateway.settings.file import read_file
 from gateway.store.connection import REDIS_ERRORS
 from gateway.store.peek import server_facts
 from gateway.terminal.addresses import without_password
@@ -132,8 +132,7 @@ class _Origins:
     """Where values come from."""
 
     def __init__(self, config: Path | None, settings: Settings) -> None:
-        values = yaml.safe_load(config.read_text()) if config is not None else None
-        self._file: Mapping[str, Any] = values if isinstance(values, dict) else {}
+        self._file: Mapping[str, Any] = read_file(config) if config is not None else {}
         self._dev = settings.mode == "dev"
         self._variables = {name.upper() for name in os.environ if name.upper().startswith(ENV_PREFIX)}
         parts = [str(config)] if config is not None else ["defaults only"]
