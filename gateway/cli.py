@@ -36,7 +36,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         status = options.run(options)
         sys.stdout.flush()
     except GatewayError as error:
-        print(f"gateway: {error}", file=sys.stderr)
+        for line in str(error).splitlines():
+            print(f"gateway: {line}", file=sys.stderr)
         status = 1
     except ModuleNotFoundError:
         if find_spec("pydantic_settings") is not None:  # it is not the whole extra that is missing
@@ -175,21 +176,28 @@ def _add_identity(parser: argparse.ArgumentParser) -> None:
 
 
 def _count(text: str) -> int:
-    count = int(text)
-    if not 1 <= count <= 256:
-        raise argparse.ArgumentTypeError("use 1 to 256")
-    return count
+    return _whole(text, 256)
 
 
 def _many(text: str) -> int:
-    count = int(text)
-    if not 1 <= count <= 200_000:
-        raise argparse.ArgumentTypeError("use 1 to 200000")
+    return _whole(text, 200_000)
+
+
+def _whole(text: str, most: int) -> int:
+    try:
+        count = int(text)
+    except ValueError:
+        count = 0
+    if not 1 <= count <= most:
+        raise argparse.ArgumentTypeError(f"use 1 to {most}")
     return count
 
 
 def _positive(text: str) -> float:
-    value = float(text)
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
     if not 0 < value <= 1e6:
         raise argparse.ArgumentTypeError("use a number above 0, up to a million")
     return value
@@ -218,6 +226,7 @@ def _serve(options: argparse.Namespace) -> int:
     from gateway.settings import load
 
     settings = load(options.config)
+    settings.refuse_one_port_for_two()
     if options.workers > 1:
         from gateway.supervisor import serve_workers
 

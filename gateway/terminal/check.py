@@ -18,6 +18,7 @@ from typing import Any, Final
 from pydantic import BaseModel, SecretStr
 from redis.asyncio import Redis
 
+from gateway.dev import try_folder
 from gateway.embedded import running_server
 from gateway.errors import ConfigError
 from gateway.settings import ENV_PREFIX, ApiKey, Rule, Settings, load
@@ -49,7 +50,7 @@ def check(config: Path | None) -> int:
     settings = load(config)
     style = style_for(sys.stdout)
     print("\n".join(_settings_lines(settings, config, style)))
-    findings = [*meaning(settings), *asyncio.run(_examine(settings))]
+    findings = [*meaning(settings), *_about_this_machine(settings), *asyncio.run(_examine(settings))]
     print(style("What it means", "bold"))
     for finding in findings:
         colour = _COLOURS[finding.weight]
@@ -159,6 +160,19 @@ def _default(section: str, option: str) -> Any:
 
 
 # Whether it would work.
+
+
+def _about_this_machine(settings: Settings) -> Iterator[Finding]:
+    """Find what serve would stumble over before it builds anything."""
+    try:
+        settings.refuse_one_port_for_two()
+    except ConfigError as error:
+        yield Finding(Weight.ERROR, str(error))
+    if settings.mode == "dev":
+        try:
+            try_folder(settings.state_dir)
+        except ConfigError as error:
+            yield Finding(Weight.ERROR, str(error))
 
 
 async def _examine(settings: Settings) -> list[Finding]:

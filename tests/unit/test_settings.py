@@ -261,6 +261,30 @@ def test_every_problem_is_told(file: Path) -> None:
     assert [line.partition(":")[0] for line in str(refusal(file)).splitlines()] == ["mode", "listen.port", "listen.prt"]
 
 
+@pytest.mark.parametrize(
+    ("listen", "http"),
+    [("0.0.0.0", None), ("127.0.0.1", "0.0.0.0"), ("::", "127.0.0.1"), ("localhost", "127.0.0.1"), ("a.b", "a.b")],
+)
+def test_one_port_for_two_is_refused_by_both_names(listen: str, http: str | None) -> None:
+    settings = load(listen={"host": listen, "port": 9000}, http={"host": http, "port": 9000})
+    with pytest.raises(ConfigError, match=r"http\.port: is 9000, as listen\.port is, on the same address"):
+        settings.refuse_one_port_for_two()
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        {"listen": {"port": 9000}},
+        {"listen": {"port": 0}, "http": {"port": 0}},
+        {"listen": {"port": 9000}, "http": {"port": 9000, "enabled": False}},
+        {"listen": {"port": 9000, "host": "10.0.0.1"}, "http": {"port": 9000, "host": "10.0.0.2"}},
+        {"listen": {"port": 9000}, "http": {"port": 9000, "host": "::1"}},
+    ],
+)
+def test_ports_that_are_not_one_are_taken(overrides: dict[str, Any]) -> None:
+    load(**overrides).refuse_one_port_for_two()
+
+
 @pytest.mark.parametrize("name", ["secret", "previous_secret"])
 @pytest.mark.parametrize("secret", ["", WEAK, "x" * 31])
 def test_short_secret_is_refused(name: str, secret: str) -> None:
