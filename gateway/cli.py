@@ -9,14 +9,14 @@ needs is imported when it runs, so that `--help` and the small ones are quick.
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from collections.abc import Callable, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gateway.errors import GatewayError
+from gateway.errors import GatewayError, OutputError
+from gateway.terminal.output import abandon, guarded
 from gateway.terminal.quantities import parse_duration
 from publisher.address import is_name, is_tenant
 
@@ -31,25 +31,44 @@ _INTERRUPTED = 130  # 128 + SIGINT, as shells count
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run one command; exit with 0 when it did what it should, 1 when not, 2 when it was called wrongly."""
+    status: str | int | None
     try:
-        options = _parser().parse_args(arguments)
-        status = options.run(options)
-        sys.stdout.flush()
+        status = _run(arguments)
+    except OutputError as error:
+        _complain(str(error))
+        abandon()
+        status = 1
     except GatewayError as error:
-        for line in str(error).splitlines():
-            print(f"gateway: {line}", file=sys.stderr)
+        _complain(*str(error).splitlines())
         status = 1
     except ModuleNotFoundError:
         if find_spec("pydantic_settings") is not None:  # it is not the whole extra that is missing
             raise
-        print("gateway: the daemon is not installed: pip install 'tidegate[gateway]'", file=sys.stderr)
+        _complain("the daemon is not installed: pip install 'tidegate[gateway]'")
         status = 1
     except KeyboardInterrupt:
         status = _INTERRUPTED
     except BrokenPipeError:  # as in `gateway tail | head`; nobody listens, so the last flush must go nowhere too
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        abandon()
         status = 1
     raise SystemExit(status)
+
+
+def _run(arguments: Sequence[str] | None) -> str | int | None:
+    with guarded(needed=False):
+        try:
+            options = _parser().parse_args(arguments)
+        except SystemExit as ended:  # `--help`, or called wrongly: what was said is still to be written
+            return ended.code
+    lives = options.run in (_serve, _api)  # which do not exist for what they print
+    with guarded(needed=not lives, as_json=getattr(options, "json", False)):
+        return options.run(options)  # type: ignore[no-any-return]  # a namespace's
+
+
+def _complain(*problems: str) -> None:
+    if sys.stderr is not None:  # closed: `print` would take standard output instead
+        for problem in problems:
+            print(f"gateway: {problem}", file=sys.stderr)
 
 
 def _parser() -> argparse.ArgumentParser:
