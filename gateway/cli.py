@@ -9,14 +9,14 @@ needs is imported when it runs, so that `--help` and the small ones are quick.
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from collections.abc import Callable, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gateway.errors import GatewayError
+from gateway.errors import GatewayError, OutputError
+from gateway.terminal.output import abandon, guarded
 from gateway.terminal.quantities import parse_duration
 from publisher.address import is_name, is_tenant
 
@@ -31,24 +31,44 @@ _INTERRUPTED = 130  # 128 + SIGINT, as shells count
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run one command; exit with 0 when it did what it should, 1 when not, 2 when it was called wrongly."""
+    status: str | int | None
     try:
-        options = _parser().parse_args(arguments)
-        status = options.run(options)
-        sys.stdout.flush()
+        status = _run(arguments)
+    except OutputError as error:
+        _complain(str(error))
+        abandon()
+        status = 1
     except GatewayError as error:
-        print(f"gateway: {error}", file=sys.stderr)
+        _complain(*str(error).splitlines())
         status = 1
     except ModuleNotFoundError:
         if find_spec("pydantic_settings") is not None:  # it is not the whole extra that is missing
             raise
-        print("gateway: the daemon is not installed: pip install 'tidegate[gateway]'", file=sys.stderr)
+        _complain("the daemon is not installed: pip install 'tidegate[gateway]'")
         status = 1
     except KeyboardInterrupt:
         status = _INTERRUPTED
     except BrokenPipeError:  # as in `gateway tail | head`; nobody listens, so the last flush must go nowhere too
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        abandon()
         status = 1
     raise SystemExit(status)
+
+
+def _run(arguments: Sequence[str] | None) -> str | int | None:
+    with guarded(needed=False):
+        try:
+            options = _parser().parse_args(arguments)
+        except SystemExit as ended:  # `--help`, or called wrongly: what was said is still to be written
+            return ended.code
+    lives = options.run in (_serve, _api)  # which do not exist for what they print
+    with guarded(needed=not lives, as_json=getattr(options, "json", False)):
+        return options.run(options)  # type: ignore[no-any-return]  # a namespace's
+
+
+def _complain(*problems: str) -> None:
+    if sys.stderr is not None:  # closed: `print` would take standard output instead
+        for problem in problems:
+            print(f"gateway: {problem}", file=sys.stderr)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -175,21 +195,28 @@ def _add_identity(parser: argparse.ArgumentParser) -> None:
 
 
 def _count(text: str) -> int:
-    count = int(text)
-    if not 1 <= count <= 256:
-        raise argparse.ArgumentTypeError("use 1 to 256")
-    return count
+    return _whole(text, 256)
 
 
 def _many(text: str) -> int:
-    count = int(text)
-    if not 1 <= count <= 200_000:
-        raise argparse.ArgumentTypeError("use 1 to 200000")
+    return _whole(text, 200_000)
+
+
+def _whole(text: str, most: int) -> int:
+    try:
+        count = int(text)
+    except ValueError:
+        count = 0
+    if not 1 <= count <= most:
+        raise argparse.ArgumentTypeError(f"use 1 to {most}")
     return count
 
 
 def _positive(text: str) -> float:
-    value = float(text)
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
     if not 0 < value <= 1e6:
         raise argparse.ArgumentTypeError("use a number above 0, up to a million")
     return value
@@ -218,6 +245,7 @@ def _serve(options: argparse.Namespace) -> int:
     from gateway.settings import load
 
     settings = load(options.config)
+    settings.refuse_one_port_for_two()
     if options.workers > 1:
         from gateway.supervisor import serve_workers
 

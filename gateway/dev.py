@@ -11,6 +11,7 @@ import contextlib
 import json
 import os
 import secrets
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
@@ -101,7 +102,34 @@ def development_secret(state_dir: Path) -> str:
             _write_private(path, secrets.token_urlsafe(48))
         return path.read_text().strip()
     except OSError as error:
-        raise ConfigError("state_dir", f"{state_dir} cannot be used: {error.strerror}") from None
+        raise _unusable(state_dir, error) from None
+
+
+def try_folder(state_dir: Path) -> None:
+    """
+    See whether the state folder can be used, and leave nothing behind.
+
+    Raises:
+        ConfigError: It cannot be made, or nothing can be written there.
+    """
+    made: list[Path] = []
+    try:
+        for folder in (*reversed(state_dir.absolute().parents), state_dir.absolute()):
+            if not folder.is_dir():
+                folder.mkdir()
+                made.append(folder)
+        with tempfile.TemporaryFile(dir=state_dir):
+            pass
+    except OSError as error:
+        raise _unusable(state_dir, error) from None
+    finally:
+        for folder in reversed(made):
+            with contextlib.suppress(OSError):  # a gateway that has started meanwhile has it
+                folder.rmdir()
+
+
+def _unusable(state_dir: Path, error: OSError) -> ConfigError:
+    return ConfigError("state_dir", f"{state_dir} cannot be used: {error.strerror}")
 
 
 def _with_secret(settings: Settings) -> Settings:

@@ -7,6 +7,7 @@ What can go wrong in the gateway.
      │    ├── BadToken       its signature is good, its claims are not
      │    └── KeyUnknown     no cached key has its key id: fetch the keys, then try once more
      ├── CommandError       a client's command is refused: one `error` reply
+     ├── OutputError        what a command prints cannot be written
      ├── PoisonEntry        an entry of the log cannot be delivered: skip it
      └── PresenceUnsettled  who is online is not known just now: ask again in a moment
 
@@ -70,6 +71,10 @@ class ConfigError(GatewayError):
     def __init__(self, setting: str, problem: str) -> None:
         super().__init__(f"{setting}: {problem}")
         self.setting = setting
+
+
+class OutputError(GatewayError):
+    """What a command prints cannot be written; no OSError, so that nobody takes it for one of Redis or of a socket."""
 
 
 class AuthError(GatewayError):

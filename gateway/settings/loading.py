@@ -1,19 +1,22 @@
-"""Loading: the file, the environment, and an error that names the setting."""
+"""Loading: the file under the environment, and an error that names the setting."""
 
 from __future__ import annotations
 
 import json
 import os
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, get_args, get_origin
 
-import yaml
 from pydantic import ValidationError
 from pydantic_settings import SettingsError
 
 from gateway.errors import ConfigError
+from gateway.settings.file import read_file
 from gateway.settings.root import ENV_PREFIX, Settings, layered
+
+Place = tuple[int | str, ...]
 
 
 def load(path: Path | None = None, **overrides: Any) -> Settings:
@@ -23,31 +26,15 @@ def load(path: Path | None = None, **overrides: Any) -> Settings:
     Raises:
         ConfigError: The file cannot be read, or a setting is unknown or wrong; the message has a line for each.
     """
-    values = layered(_read(path) if path is not None else {}, overrides)
+    values = layered(read_file(path) if path is not None else {}, overrides)
     _refuse_unknown_variables()
     try:
         return Settings(**values)
     except ValidationError as error:
-        problems = [_problem(details) for details in error.errors()]
+        problems = [_problem(details) for details in _causes(error.errors())]
         raise ConfigError(problems[0][0], "\n".join([problems[0][1], *map(": ".join, problems[1:])])) from None
     except (SettingsError, RecursionError) as error:
         raise _malformed_variable(error) from None
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ConfigError(str(path), f"cannot be read: {error.strerror}") from None
-    except (yaml.YAMLError, ValueError, RecursionError) as error:  # whose text may quote a line that holds a secret
-        mark = getattr(error, "problem_mark", None)
-        where = f": see line {mark.line + 1}, column {mark.column + 1}" if mark is not None else ""
-        raise ConfigError(str(path), f"is not YAML in UTF-8{where}") from None
-    if values is None:
-        return {}
-    if not isinstance(values, dict) or not all(isinstance(key, str) for key in values):
-        raise ConfigError(str(path), "is not a mapping of sections")
-    return values
 
 
 def _refuse_unknown_variables() -> None:
@@ -99,22 +86,67 @@ def _is_json(text: str) -> bool:
     return True
 
 
+def _causes(errors: Sequence[Any]) -> list[Any]:
+    """Leave out what only follows: that a list is too short of which an item is wrong."""
+    places = [details["loc"] for details in errors]
+    return [
+        details
+        for details in errors
+        if details["type"] != "too_short" or not any(_is_within(place, details["loc"]) for place in places)
+    ]
+
+
+def _is_within(place: Place, other: Place) -> bool:
+    return len(place) > len(other) and place[: len(other)] == other
+
+
 def _problem(details: Any) -> tuple[str, str]:
     """Return the setting's name and what is wrong with it; never the value, which may be a secret."""
     where = ".".join(map(str, details["loc"]))
     message = str(details["msg"]).removeprefix("Value error, ")
     if not where and ": " in message:
         where, message = message.split(": ", 1)
-    if details["type"] == "extra_forbidden":
-        message = "is not a setting; there are: " + ", ".join(_siblings(details["loc"]))
+    match details["type"]:
+        case "extra_forbidden":
+            message = "is not a setting; there are: " + ", ".join(_siblings(details["loc"]))
+        case "model_type" | "model_attributes_type" | "dict_type":
+            message = _no_mapping(details["loc"])
+        case "tuple_type":
+            message = _no_list(details["loc"])
     return where, message
 
 
-def _siblings(location: tuple[int | str, ...]) -> list[str]:
-    fields = Settings.model_fields
-    for part in location[:-1]:
-        if isinstance(part, str) and part in fields:
-            kind = fields[part].annotation
-            item = next((arg for arg in get_args(kind) if hasattr(arg, "model_fields")), None)  # of a tuple or a dict
-            fields = getattr(kind, "model_fields", None) or getattr(item, "model_fields", {})
-    return list(fields)
+def _no_mapping(location: Place) -> str:
+    """Say that one value stands where several should, each with its name."""
+    options = ", ".join(_siblings((*location, "")))
+    if not options:
+        return "is one value; give each template by its name"
+    variable = next((name for name in _variables() if _setting_of(name) == (str(location[0]), "")), None)
+    if variable is not None and len(location) == 1:
+        return f"{variable} is one value for a whole section: use {variable}__NAME, or JSON; there are: {options}"
+    return f"is one value; give several by their names: {options}"
+
+
+def _no_list(location: Place) -> str:
+    """Say that something else stands where a list should, and what is in it."""
+    item = _item(_annotation(location))
+    if hasattr(item, "model_fields"):
+        return f"is not a list; each of its items has: {', '.join(item.model_fields)}"
+    return 'is not a list, such as ["a", "b"]'
+
+
+def _annotation(location: Place) -> Any:
+    kind: Any = Settings
+    for part in location:
+        kind = kind.model_fields[part].annotation if hasattr(kind, "model_fields") else _item(kind)
+    return kind
+
+
+def _item(kind: Any) -> Any:
+    """Return what a tuple or a dict of settings has in it; nothing where it is of plain values."""
+    return next((arg for arg in get_args(kind) if hasattr(arg, "model_fields")), None)
+
+
+def _siblings(location: Place) -> list[str]:
+    kind = _annotation(location[:-1])
+    return list(getattr(kind, "model_fields", {}))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+import re
+from typing import Annotated, Final, Literal
+from urllib.parse import unquote, urlsplit
 
 from pydantic import AfterValidator, Field, SecretStr
 from redis.connection import parse_url
@@ -22,11 +24,19 @@ class Instance(Section):
     )
 
 
+# What follows the host in a TCP URL. redis-py takes everything else for database 0, and `/1/2` for 12.
+_DATABASE: Final = re.compile(r"/?|/[0-9]+/?")
+
+
 def _redis_url(url: SecretStr | None) -> SecretStr | None:
+    text = url.get_secret_value() if url is not None else "redis://"
     try:
-        parse_url(url.get_secret_value() if url is not None else "redis://")  # type: ignore[no-untyped-call]
+        parse_url(text)  # type: ignore[no-untyped-call]
+        parts = urlsplit(text)
     except ValueError:  # whose message may hold a part of a password
         raise ValueError("use a redis://, rediss:// or unix:// URL") from None
+    if parts.scheme != "unix" and _DATABASE.fullmatch(unquote(parts.path)) is None:
+        raise ValueError("what follows the host is the database's number: redis://127.0.0.1:6379/0")
     return url
 
 

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import AfterValidator, Field, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from gateway.errors import ConfigError
 from gateway.settings.access import Access
 from gateway.settings.auth import Auth
 from gateway.settings.chat import Chat, History
@@ -119,6 +120,19 @@ class Settings(BaseSettings):
         url = self.redis.url
         return url.get_secret_value() if url is not None else "redis://127.0.0.1:6379/0"
 
+    def refuse_one_port_for_two(self) -> None:
+        """
+        Refuse one port for the sockets and the HTTP API beside them.
+
+        Not a part of the validation: `gateway api` and the tools open no socket at `listen.port`.
+
+        Raises:
+            ConfigError: They would listen on the same port of the same address.
+        """
+        same = self.http.enabled and self.http.port == self.listen.port != 0
+        if same and _overlap(self.http_host, self.listen.host):
+            raise ConfigError("http.port", f"is {self.http.port}, as listen.port is, on the same address: change one")
+
     @classmethod
     def settings_customise_sources(
         cls,
@@ -154,6 +168,18 @@ def layered(under: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
             value = layered(merged[key], value)
         merged[key] = value
     return merged
+
+
+_ANY_V4: Final = "0.0.0.0"  # noqa: S104
+_ANY: Final = frozenset({"", "::"})  # which on Linux is every IPv4 address as well
+
+
+def _overlap(one: str, other: str) -> bool:
+    """Tell whether a port of one host is a port of the other."""
+    hosts = {"127.0.0.1" if host == "localhost" else host for host in (one, other)}
+    if len(hosts) == 1 or hosts & _ANY:
+        return True
+    return _ANY_V4 in hosts and not any(":" in host for host in hosts)
 
 
 def _is_loopback(host: str) -> bool:

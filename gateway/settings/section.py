@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Self
+from typing import Annotated, Any, Self, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
 Seconds = Annotated[float, Field(gt=0)]
 
@@ -13,6 +13,19 @@ class Section(BaseModel):
     """A section, or an item of a list in one."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_truth_for_a_number(cls, value: Any, info: ValidationInfo) -> Any:
+        """Refuse `true`, and YAML's `on` and `yes`, where a number should stand: Python takes it for 1."""
+        if isinstance(value, bool) and _is_number(cls.model_fields[info.field_name or ""].annotation):
+            raise ValueError("is a number, not true or false")
+        return value
+
+
+def _is_number(kind: Any) -> bool:
+    kinds = {kind, *get_args(kind)}
+    return bool(kinds & {int, float}) and bool not in kinds
 
 
 class TlsSection(Section):

@@ -15,13 +15,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
-import yaml
 from pydantic import BaseModel, SecretStr
 from redis.asyncio import Redis
 
+from gateway.dev import try_folder
 from gateway.embedded import running_server
 from gateway.errors import ConfigError
 from gateway.settings import ENV_PREFIX, ApiKey, Rule, Settings, load
+from gateway.settings.file import read_file
 from gateway.store.connection import REDIS_ERRORS
 from gateway.store.peek import server_facts
 from gateway.terminal.addresses import without_password
@@ -49,7 +50,7 @@ def check(config: Path | None) -> int:
     settings = load(config)
     style = style_for(sys.stdout)
     print("\n".join(_settings_lines(settings, config, style)))
-    findings = [*meaning(settings), *asyncio.run(_examine(settings))]
+    findings = [*meaning(settings), *_about_this_machine(settings), *asyncio.run(_examine(settings))]
     print(style("What it means", "bold"))
     for finding in findings:
         colour = _COLOURS[finding.weight]
@@ -132,8 +133,7 @@ class _Origins:
     """Where values come from."""
 
     def __init__(self, config: Path | None, settings: Settings) -> None:
-        values = yaml.safe_load(config.read_text()) if config is not None else None
-        self._file: Mapping[str, Any] = values if isinstance(values, dict) else {}
+        self._file: Mapping[str, Any] = read_file(config) if config is not None else {}
         self._dev = settings.mode == "dev"
         self._variables = {name.upper() for name in os.environ if name.upper().startswith(ENV_PREFIX)}
         parts = [str(config)] if config is not None else ["defaults only"]
@@ -160,6 +160,19 @@ def _default(section: str, option: str) -> Any:
 
 
 # Whether it would work.
+
+
+def _about_this_machine(settings: Settings) -> Iterator[Finding]:
+    """Find what serve would stumble over before it builds anything."""
+    try:
+        settings.refuse_one_port_for_two()
+    except ConfigError as error:
+        yield Finding(Weight.ERROR, str(error))
+    if settings.mode == "dev":
+        try:
+            try_folder(settings.state_dir)
+        except ConfigError as error:
+            yield Finding(Weight.ERROR, str(error))
 
 
 async def _examine(settings: Settings) -> list[Finding]:

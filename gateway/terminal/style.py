@@ -24,7 +24,6 @@ _CODES: Final = {
     "cyan": "36",
 }
 _ESCAPE: Final = re.compile(r"\x1b\[[0-9;]*m")
-_WIDTH_WITHOUT_TERMINAL: Final = 160
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,11 +33,11 @@ class Style:
 
     Attributes:
         coloured: Whether anything is painted.
-        width: Characters in a line.
+        width: Characters in a line; None where lines have no end, as in a pipe.
     """
 
     coloured: bool
-    width: int = _WIDTH_WITHOUT_TERMINAL
+    width: int | None = None
 
     def __call__(self, text: str, *names: str) -> str:
         """Return `text` painted; `names` are colours, `bold` or `dim`."""

@@ -156,31 +156,36 @@ def start_positions(since: str, partitions: Iterable[int], now_ms: int) -> dict[
 def line(described: Described, style: Style) -> str:
     """Return one event as a line that fits the terminal; its data are cut, but for `_LEAST_DATA` characters."""
     foreign = described.tenant != DEFAULT_TENANT
+    whole = style.width is None
     parts = [
         style(clock(described.ms), "dim"),
         style(printable(described.id), "dim"),
         style(f"{printable(described.tenant):<7}", "yellow" if foreign else "dim"),
-        f"{_audience(described.to):<14}",
+        f"{_audience(described.to, whole=whole):<14}",
         style(f"{printable(described.event):<16}", "bold", "magenta" if described.is_control else "cyan"),
         style(f"{size(len(described.data)):>7}", "dim"),
-        *(style(flag, "yellow") for flag in _flags(described)),
+        *(style(flag, "yellow") for flag in _flags(described, whole=whole)),
     ]
     beginning = "  ".join(parts)
+    if style.width is None:
+        return f"{beginning}  {printable(described.data.decode(errors='replace'))}"
     room = max(_LEAST_DATA, style.width - plain_length(beginning) - 2)
     return f"{beginning}  {cut(printable(described.data[: 4 * room].decode(errors='replace')), room)}"
 
 
-def _audience(addresses: Sequence[str]) -> str:
+def _audience(addresses: Sequence[str], *, whole: bool) -> str:
+    if whole:
+        return ",".join(map(printable, addresses))
     shown = ",".join(printable(cut(address, 40)) for address in addresses[:_MOST_ADDRESSES])
     more = len(addresses) - _MOST_ADDRESSES
     return f"{shown},… {more} more" if more > 0 else shown
 
 
-def _flags(described: Described) -> Iterator[str]:
+def _flags(described: Described, *, whole: bool) -> Iterator[str]:
     if described.kind != KIND_EVENT.decode():
         yield printable(described.kind)
     if described.exclude:
-        yield f"not {_audience(described.exclude)}"
+        yield f"not {_audience(described.exclude, whole=whole)}"
     if described.expires_at is not None:
         yield f"expires after {duration(max(0, described.expires_at - described.ms) / 1000)}"
     if described.priority != "normal":

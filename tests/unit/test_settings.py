@@ -90,6 +90,17 @@ def test_empty_file_says_nothing(file: Path) -> None:
     assert load(file) == load()
 
 
+@pytest.mark.parametrize("text", ["listen:\nlog: ~\n", "handlers:\ntemplates:\n"])
+def test_section_without_settings_has_its_defaults(file: Path, text: str) -> None:
+    file.write_text(text)
+    assert load(file) == load()
+
+
+def test_section_without_settings_has_what_dev_mode_opens(file: Path) -> None:
+    file.write_text("mode: dev\nlisten:\n")
+    assert load(file) == load(mode="dev")
+
+
 def test_settings_are_frozen() -> None:
     with pytest.raises(ValueError, match="frozen"):
         load().listen.port = 1
@@ -176,6 +187,8 @@ def test_unknown_variable_is_refused_with_the_settings_there_are(
         ({"listen": {"port": 65_536}}, "listen.port"),
         ({"listen": {"port": "http"}}, "listen.port"),
         ({"listen": None}, "listen"),
+        ({"listen": {"port": True}}, "listen.port"),
+        ({"log": {"retention_s": True}}, "log.retention_s"),
         ({"instance": {"id": "a b"}}, "instance.id"),
         ({"redis": {"url": "http://x"}}, "redis.url"),
         ({"redis": {"timeout_s": 0}}, "redis.timeout_s"),
@@ -199,9 +212,79 @@ def test_wrong_value_is_refused_with_the_settings_name(overrides: dict[str, Any]
     assert refusal(**overrides).setting == setting
 
 
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("listen: 7", "listen: is one value; give several by their names: tls_certificate"),
+        ("templates: 7", "templates: is one value; give each template by its name"),
+        ("policy: {join_group: anyone}", "policy.join_group: is not a list; each of its items has: pattern, allow"),
+        ("policy: {join_group: [anyone]}", "policy.join_group.0: is one value; give several by their names: pattern"),
+        ("listen: {origins: x}", 'listen.origins: is not a list, such as ["a", "b"]'),
+        ("listen: {port: on}", "listen.port: is a number, not true or false"),
+    ],
+)
+def test_what_is_expected_is_said_in_our_words(file: Path, text: str, said: str) -> None:
+    file.write_text(text)
+    assert str(refusal(file)).startswith(said)
+
+
+def test_one_value_for_a_section_is_refused_by_its_variable(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GATEWAY_LISTEN", "1")
+    assert str(refusal()).startswith(
+        "listen: GATEWAY_LISTEN is one value for a whole section: use GATEWAY_LISTEN__NAME"
+    )
+
+
+def test_number_may_be_text_in_the_environment_but_not_a_truth(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GATEWAY_LISTEN", '{"port": true, "backlog": "7"}')
+    assert str(refusal()) == "listen.port: is a number, not true or false"
+
+
+@pytest.mark.parametrize("path", ["/abc", "/1/2", "/-1", "//0", "/%30x"])
+@pytest.mark.parametrize("scheme", ["redis", "rediss"])
+def test_database_that_is_no_number_is_refused(scheme: str, path: str) -> None:
+    refused = refusal(redis={"url": f"{scheme}://127.0.0.1:7711{path}"})
+    assert str(refused) == "redis.url: what follows the host is the database's number: redis://127.0.0.1:6379/0"
+
+
+@pytest.mark.parametrize(
+    "url", ["redis://r", "redis://r/", "redis://r/3", "redis://r/3?db=4", "unix:///run/redis.sock?db=1"]
+)
+def test_url_with_a_database_is_taken(url: str) -> None:
+    assert load(redis={"url": url}).redis_url == url
+
+
+def test_list_that_is_too_short_for_a_wrong_item_is_one_problem() -> None:
+    assert "\n" not in str(refusal(auth={"algorithms": ["none"]}))
+
+
 def test_every_problem_is_told(file: Path) -> None:
     file.write_text("listen: {port: 0x, prt: 1}\nmode: x")
     assert [line.partition(":")[0] for line in str(refusal(file)).splitlines()] == ["mode", "listen.port", "listen.prt"]
+
+
+@pytest.mark.parametrize(
+    ("listen", "http"),
+    [("0.0.0.0", None), ("127.0.0.1", "0.0.0.0"), ("::", "127.0.0.1"), ("localhost", "127.0.0.1"), ("a.b", "a.b")],
+)
+def test_one_port_for_two_is_refused_by_both_names(listen: str, http: str | None) -> None:
+    settings = load(listen={"host": listen, "port": 9000}, http={"host": http, "port": 9000})
+    with pytest.raises(ConfigError, match=r"http\.port: is 9000, as listen\.port is, on the same address"):
+        settings.refuse_one_port_for_two()
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        {"listen": {"port": 9000}},
+        {"listen": {"port": 0}, "http": {"port": 0}},
+        {"listen": {"port": 9000}, "http": {"port": 9000, "enabled": False}},
+        {"listen": {"port": 9000, "host": "10.0.0.1"}, "http": {"port": 9000, "host": "10.0.0.2"}},
+        {"listen": {"port": 9000}, "http": {"port": 9000, "host": "::1"}},
+    ],
+)
+def test_ports_that_are_not_one_are_taken(overrides: dict[str, Any]) -> None:
+    load(**overrides).refuse_one_port_for_two()
 
 
 @pytest.mark.parametrize("name", ["secret", "previous_secret"])
@@ -257,6 +340,24 @@ def test_malformed_variable_is_named(monkeypatch: pytest.MonkeyPatch, name: str,
 def test_file_that_is_no_mapping_in_yaml_is_refused_by_its_name(file: Path, text: bytes) -> None:
     file.write_bytes(text)
     assert refusal(file).setting == str(file)
+
+
+@pytest.mark.parametrize(
+    ("text", "name", "line"),
+    [
+        ("listen: {port: 1}\nmode: dev\nlisten: {host: a}\n", "listen", 3),
+        ("listen:\n  port: 1\n  port: 1\n", "listen.port", 3),
+        ("policy: {subscribe: [{allow: anyone, allow: token}]}", "policy.subscribe.0.allow", 1),
+    ],
+)
+def test_what_stands_twice_is_refused_by_its_name(file: Path, text: str, name: str, line: int) -> None:
+    file.write_text(text)
+    assert str(refusal(file)) == f"{name}: stands twice in {file}, again in line {line}"
+
+
+def test_alias_is_not_its_anchor_twice(file: Path) -> None:
+    file.write_text("policy: {subscribe: &open [{allow: anyone}], add_tag: *open}")
+    assert load(file).policy.add_tag == load(file).policy.subscribe
 
 
 def test_file_that_is_nested_too_deep_is_refused_by_its_name(file: Path) -> None:

@@ -117,6 +117,43 @@ async def test_dev_mode_needs_nothing_and_leaves_nothing(bare_shell):
     assert not (bare_shell.folder / ".tidegate").exists()
 
 
+@pytest.mark.parametrize(
+    ("yaml", "said"),
+    [
+        ("mode: dev\nlisten: {port: 9000}\nhttp: {port: 9000}", "http.port: is 9000, as listen.port is"),
+        ("mode: dev\nstate_dir: /proc/x/y", "state_dir: /proc/x/y cannot be used: No such file or directory"),
+        ("mode: dev\nstate_dir: dev.yaml", "state_dir: dev.yaml cannot be used: File exists"),
+    ],
+)
+async def test_what_serve_refuses_at_once_is_an_error(bare_shell, yaml, said):
+    (bare_shell.folder / "dev.yaml").write_text(yaml)
+    checked = await bare_shell.gateway("check", "-c", "dev.yaml")
+    served = await bare_shell.gateway("serve", "-c", "dev.yaml")
+    assert (checked.status, served.status) == (1, 1)
+    assert said in checked.out
+    assert f"gateway: {said}" in served.err
+
+
+async def test_each_of_several_problems_is_a_line_of_the_gateway(bare_shell):
+    (bare_shell.folder / "gateway.yaml").write_text("mode: x\nlisten: {port: x}")
+    done = await bare_shell.gateway("check", "-c", "gateway.yaml")
+    assert [line[:15] for line in done.err.splitlines()] == ["gateway: mode: ", "gateway: listen"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("serve", "--workers", "x"), "argument --workers: use 1 to 256"),
+        (("bench", "--clients", "x"), "argument --clients: use 1 to 200000"),
+        (("bench", "--rate", "x"), "argument --rate: use a number above 0, up to a million"),
+    ],
+)
+async def test_count_that_is_no_number_is_told_what_may_be(bare_shell, arguments, said):
+    done = await bare_shell.gateway(*arguments)
+    assert done.status == 2
+    assert said in done.err
+
+
 async def test_it_is_coloured_on_a_terminal_only(config):
     async with config.terminal("check") as terminal:
         assert await terminal.ended() == 0

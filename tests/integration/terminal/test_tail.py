@@ -74,6 +74,16 @@ async def test_a_person_reads_a_line_for_each_event(redis_shell, tide):
     assert "\x1b[" in terminal.painted
 
 
+async def test_a_pipe_gets_the_whole_line(redis_shell, tide):
+    users = [f"user:{number}-{'y' * 50}" for number in range(6)]
+    await tide.publish("e", "x" * 9_000, to=users)
+    async with redis_shell.piped("tail", "--since", "0") as tail:
+        await tail.shows("\n")
+    (line,) = tail.lines()
+    assert line.split()[3] == ",".join(users)
+    assert line.endswith(f'  "{"x" * 9_000}"')
+
+
 async def test_it_leaves_no_trace_in_redis(redis_shell, redis_server, tide):
     await tide.publish("e", 1, to="all")
     with redis_server.client() as client:
