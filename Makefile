@@ -7,7 +7,7 @@ BIN := .venv/bin
 # Most tests wait for something most of the time.
 WORKERS ?= 3
 
-.PHONY: help setup run test lint format documents bench chaos conformance fuzz dist clean
+.PHONY: help setup run test lint format documents bench chaos conformance fuzz properties dist clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -72,6 +72,9 @@ conformance: .venv/installed ## run the Autobahn cases against the server; CASES
 
 fuzz: .venv/installed ## feed a million hostile inputs to everything that reads; INPUTS=, SEED= and TARGET= to choose
 	@$(BIN)/python -m tests.fuzz $(if $(INPUTS),--inputs $(INPUTS)) $(if $(SEED),--seed $(SEED)) $(if $(TARGET),--target $(TARGET))
+
+properties: .venv/installed ## try the property tests with thousands of examples, other ones each time
+	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --hypothesis-profile=thorough -m hypothesis
 
 clean: ## remove the environment and the development state
 	rm -rf .venv .tidegate build dist *.egg-info

@@ -11,9 +11,11 @@ from hypothesis import HealthCheck, settings
 from tests.support.redis_server import RedisServer
 from tests.support.required import pytest_runtest_makereport  # noqa: F401 - a hook: see there
 
-# No deadline: the machine may be busy. `pytest --hypothesis-profile=thorough` looks further.
-settings.register_profile("suite", deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow])
-settings.register_profile("thorough", settings.get_profile("suite"), max_examples=2_000)
+# No deadline: the machine may be busy. The suite's examples are the same every time, so that a change is judged by what
+# it changes, and alike on every machine; `make properties` looks further, by chance.
+unhurried = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("suite", unhurried, max_examples=60, derandomize=True)
+settings.register_profile("thorough", unhurried, max_examples=2_000)
 settings.load_profile("suite")
 
 # What a shell starts in the background ignores SIGINT (POSIX, sh, 2.11), and under `nohup` SIGHUP; and so does all that

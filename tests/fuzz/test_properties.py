@@ -16,7 +16,6 @@ from gateway.entry import Entry
 from gateway.errors import CommandError, PoisonEntry
 from gateway.wire.v1 import Command, TextWire, decode_command
 from publisher import event as fields_of
-from publisher.cursor import Cursor
 
 _JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
@@ -65,23 +64,6 @@ def test_a_payload_becomes_a_frame_of_json_or_none(name: bytes, message_id: byte
     assert bool(frame) is not bool(poison)
     if frame:
         assert orjson.loads(frame[2 if frame[1] < 126 else 4 :])["id"] == "1-1.0.e1"
-
-
-@given(
-    st.integers(0, 10**16 - 1), st.integers(0, 10**20 - 1), st.integers(0, 9999), st.from_regex(r"\A[a-z0-9]{1,32}\Z")
-)
-def test_a_cursor_is_read_as_it_was_written(ms: int, n: int, partition: int, epoch: str) -> None:
-    cursor = Cursor(ms, n, partition, epoch)
-    assert Cursor.parse(str(cursor)) == cursor
-
-
-@given(st.text(max_size=60))
-def test_what_is_no_cursor_is_refused(text: str) -> None:
-    try:
-        cursor = Cursor.parse(text)
-    except ValueError:
-        return
-    assert Cursor.parse(str(cursor)) == cursor
 
 
 @given(st.text(max_size=80), _FIELD_VALUES, _FIELD_VALUES, _FIELD_VALUES)
