@@ -13,7 +13,7 @@ import redis
 from publisher import Publisher
 from publisher.cursor import Cursor
 from publisher.keys import epoch, partition_of, stream
-from tests.e2e.failures.scene import EVENT, Ticker, compared, resyncs, ticks, told
+from tests.e2e.failures.scene import EVENT, Ticker, compared, resyncs, ticks, told, unready_with
 from tests.support.clients import connected, settled
 from tests.support.gateway import GatewayProcess, RunningGateway, running_gateway
 from tests.support.proxy import Proxy
@@ -298,6 +298,51 @@ async def test_nothing_from_behind_a_hole_comes_before_the_news_of_it(
         (at,) = [number for number, frame in enumerate(alice.frames) if frame.type == "resync"]
         before = [frame.data for frame in alice.frames[:at] if frame.type == EVENT]
         assert before == list(range(1, len(before) + 1))
+
+
+@pytest.mark.parametrize("trimmed", [False, True])
+async def test_nothing_is_delivered_where_redis_refuses_the_look_before_it(
+    server: RedisServer, behind: Proxy, tide: Publisher, ticker: Ticker, monkeypatch: pytest.MonkeyPatch, trimmed: bool
+) -> None:
+    """What was read is read again, and comes once; or not before the news that some is gone."""
+    with server.client() as client:
+        client.acl_setuser("gateway", enabled=True, nopass=True, keys=["*"], channels=["*"], commands=["+@all"])
+        url = behind.url.replace("//", "//gateway:any@")
+        async with running_gateway(url) as gateway, connected(gateway) as alice:
+            await ticker.tick(10)
+            await settled(tide, alice)
+            await compared(gateway)
+            monkeypatch.setattr("gateway.consumer._LOOK_EVERY_S", 3_600)
+
+            def held_while_both_wait() -> bool:
+                """Hold the connections as the two readers, the projector and the consumer, wait at the server."""
+                waiting = sum(one["cmd"] == "xreadgroup" and "b" in one["flags"] for one in client.client_list())
+                if waiting == 2:
+                    behind.hold()
+                return waiting == 2
+
+            await wait_until(held_while_both_wait)
+            await ticker.tick(41)  # the reader waits for the first of them; its next read comes late
+            unread = [entry_id for entry_id, _ in client.xrange(STREAM)[-40:]]
+            added_ms = int(unread[-1].partition("-")[0])
+            await wait_until(lambda: client.time()[0] * 1000 + client.time()[1] // 1000 > added_ms + 200)
+            if trimmed:
+                client.xtrim(STREAM, minid=unread[20], approximate=False)
+            client.acl_setuser("gateway", enabled=True, commands=["-evalsha"])
+            behind.restore()
+            await unready_with(gateway, "NoPermissionError")
+            assert set(ticks(alice)) <= set(range(1, 12))
+            client.acl_setuser("gateway", enabled=True, commands=["+evalsha"])
+            if trimmed:
+                await told(alice, reason="trimmed")
+            await settled(tide, alice)
+        came = [
+            frame.data if frame.type == EVENT else "resync" for frame in alice.frames if frame.type in {EVENT, "resync"}
+        ]
+        if trimmed:
+            assert came in ([*range(1, till), "resync", *range(32, 52)] for till in (11, 12))
+        else:
+            assert came == [*range(1, 52)]
 
 
 @pytest.mark.usefixtures("quick_looks")
