@@ -62,7 +62,8 @@ def _run(arguments: Sequence[str] | None) -> str | int | None:
             return ended.code
     lives = options.run in (_serve, _api)  # which do not exist for what they print
     with guarded(needed=not lives, as_json=getattr(options, "json", False)):
-        return options.run(options)  # type: ignore[no-any-return]  # a namespace's
+        status: int = options.run(options)
+        return status
 
 
 def _complain(*problems: str) -> None:
