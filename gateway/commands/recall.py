@@ -2,7 +2,8 @@
 `recall_message`: an author takes a message back.
 
 Who wrote a message is looked up, never believed: in memory, and where it is not there, in Redis. A client's message
-says who it is from because the gateway wrote that into it.
+says who it is from because the gateway wrote that into it. An id means one message. A name means the newest of its
+author's that has it, and which that is memory knows only once all is read that the log has.
 """
 
 from __future__ import annotations
@@ -88,15 +89,15 @@ def _recall_message(services: Services, connection: Connection, data: Any) -> Re
     if text is None:
         raise CommandError(400, "message_id: is missing")
     wanted = Wanted(identity.tenant, identity.user_id, group_id, text)
-    message = _own(wanted, _in_memory(services, wanted))
+    message = _own(wanted, _of_that_id(services, wanted))
     if message is not None:
         return _recall(services, wanted, message)
-    return Promise.of(services.tasks.start("recall", _recall_older(services, wanted)))
+    return Promise.of(services.tasks.start("recall", _recall_found(services, wanted)))
 
 
-async def _recall_older(services: Services, wanted: Wanted) -> Reply:
+async def _recall_found(services: Services, wanted: Wanted) -> Reply:
     try:
-        found = await _in_redis(services, wanted)
+        found = await _found(services, wanted)
     except REDIS_ERRORS:
         raise CommandError(503, "messages cannot be looked up now", retry_after_ms=RETRY_AFTER_MS) from None
     if not found:
@@ -138,8 +139,8 @@ def _recall(services: Services, wanted: Wanted, message: Message) -> Reply | Pro
 # Where it is.
 
 
-def _in_memory(services: Services, wanted: Wanted) -> Iterator[Message]:
-    """Yield the messages in memory that may be meant: the one with that id, then those of that name, newest first."""
+def _of_that_id(services: Services, wanted: Wanted) -> Iterator[Message]:
+    """Yield the message in memory with that id, if there is one."""
     log = services.log
     partition = services.chat.history.partition(wanted.group_id)
     epoch = log.partitions[partition].epoch
@@ -148,15 +149,20 @@ def _in_memory(services: Services, wanted: Wanted) -> Iterator[Message]:
         entry = log.find(join_id(at), partition)
         if entry is not None and is_message(entry, wanted.tenant, wanted.address):
             yield _message(entry, epoch, entry.id)
+
+
+def _of_that_name(services: Services, wanted: Wanted) -> Iterator[Message]:
+    """Yield the messages in memory of that name, the newest first."""
+    epoch = services.log.partitions[services.chat.history.partition(wanted.group_id)].epoch
     name = wanted.text.encode()
-    looked_at = islice(log.newest_first(wanted.tenant, wanted.address), _MOST_LOOKED_AT)
+    looked_at = islice(services.log.newest_first(wanted.tenant, wanted.address), _MOST_LOOKED_AT)
     named = (e for e in looked_at if e.message_id == name and is_message(e, wanted.tenant, wanted.address))
     for entry in islice(named, _MOST_NAMESAKES):
         yield _message(entry, epoch, entry.id)
 
 
-async def _in_redis(services: Services, wanted: Wanted) -> list[Message]:
-    """Return the messages that may be meant when memory lacks the user's: older ones, or one that is too new."""
+async def _found(services: Services, wanted: Wanted) -> list[Message]:
+    """Return the messages that may be meant, wherever they are: the one with that id, then those of that name."""
     history = services.chat.history
     partition = history.partition(wanted.group_id)
     sighting, kept = await history.look_for(wanted.tenant, wanted.group_id, at=_position(services, wanted))
@@ -164,12 +170,14 @@ async def _in_redis(services: Services, wanted: Wanted) -> list[Message]:
     seen = [(message.entry, message.epoch, message.logged_id) for message in kept]
     seen += [(entry, epoch, entry.id) for entry in history.decode(partition, sighting.logged)]
     messages = [_message(*where) for where in seen if is_message(where[0], wanted.tenant, wanted.address)]
-    found = [message for message in messages if wanted.text in {message.id, message.shown_id, message.message_id}]
-    if _own(wanted, found) is None:
-        # An ack can be here before the event itself: read on, as far as the log went.
-        await _caught_up(services, partition, sighting.newest)
-        found += _in_memory(services, wanted)
-    return found
+    of_that_id = [message for message in messages if wanted.text in {message.id, message.shown_id}]
+    if _own(wanted, of_that_id) is not None:
+        return of_that_id
+    # An ack can be here before the event itself: read on, as far as the log went.
+    await _caught_up(services, partition, sighting.newest)
+    of_that_id += _of_that_id(services, wanted)
+    of_that_name = [message for message in messages if message.message_id == wanted.text]
+    return [*of_that_id, *_of_that_name(services, wanted), *of_that_name]
 
 
 async def _caught_up(services: Services, partition: int, newest: EntryId) -> None:

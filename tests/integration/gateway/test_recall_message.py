@@ -157,6 +157,37 @@ async def test_of_ones_own_of_the_same_name_the_newest_is_taken_back(gateway: Ru
         assert await kept(ann) == ["first"]
 
 
+async def test_the_newest_is_taken_back_also_where_its_ack_is_here_before_itself(
+    redis_url: str, redis_server: RedisServer
+) -> None:
+    reading = ("xreadgroup", "xread")
+    with redis_server.client() as redis:
+
+        def may(*commands: str) -> None:
+            redis.acl_setuser("one-of-us", enabled=True, nopass=True, keys=["*"], channels=["*"], commands=commands)
+
+        may("+@all")
+        try:
+            async with (
+                running_gateway(redis_url.replace("//", "//one-of-us:any@"), **KEEPING) as gateway,
+                connected(gateway, "ann", claims=IN_G) as ann,
+            ):
+                health = gateway.application.parts.consumers[0].health
+                await write(ann, "first", message_id="1")
+                may(*(f"-{command}" for command in reading))
+                await wait_until(lambda: health.problem == "NoPermissionError")
+                await write(ann, "second", message_id="1")
+                await ann.post("recall_message", {"group_id": "g", "message_id": "1"}, message_id="r")
+                may(*(f"+{command}" for command in reading))
+                reply = await ann.reply("r")
+                while reply.type == "error" and reply.data["code"] == 503:  # it takes longer than the gateway waits
+                    reply = await recall(ann, "1")
+                assert reply.data == {"success": True}
+                assert await kept(ann) == ["first"]
+        finally:
+            redis.acl_deluser("one-of-us")
+
+
 async def test_what_is_no_message_of_a_client_cannot_be_recalled(gateway: RunningGateway, tide: Publisher) -> None:
     async with connected(gateway, "ann", claims=IN_G) as ann:
         anonymous = await tide.publish("new_message", {"content": 1}, to="group:g", message_id="a", history=True)
