@@ -37,6 +37,7 @@ import jwt
 from gateway.app import Application
 from gateway.services import Services
 from gateway.settings import load
+from publisher import Cursor
 from tests.support.redis_server import free_port
 from tests.support.waiting import wait_until
 
@@ -108,6 +109,12 @@ class RunningGateway:
     def token(self, user: str | int, **claims: Any) -> str:
         """Return a token that it accepts; see `make_token`."""
         return make_token(user, **claims)
+
+    async def has_read(self, event_id: str) -> None:
+        """Wait until it has delivered an event to those who are there: who comes from now on does not get it live."""
+        event = Cursor.parse(event_id)
+        partition = self.services.log.partitions[event.partition]
+        await wait_until(lambda: partition.last >= (event.ms, event.n))
 
 
 @contextlib.asynccontextmanager

@@ -136,7 +136,7 @@ async def test_what_has_expired_is_not_replayed_and_of_a_collapse_key_only_the_n
     await tide.publish("notice", "soon over", to="all", expires_in=0.05)
     await tide.publish("notice", "lasting", to="all", expires_in=60)
     await tide.publish("notice", "low", to="all", priority="low")
-    await tide.publish("price", 3, to="all", collapse="x")
+    await gateway.has_read(await tide.publish("price", 3, to="all", collapse="x"))
     await asyncio.sleep(0.06)  # the time that was given
     async with connected(gateway, "42", cursor=start) as back:
         await settled(tide, back)

@@ -175,6 +175,7 @@ async def test_since_a_cursor_from_further_ahead_brings_what_is_new(gateway: Run
 async def test_since_of_another_log_is_a_resync_of_this_address_alone(gateway: RunningGateway, tide: Publisher) -> None:
     async with connected(gateway, "42") as client:
         await tide.publish("e", 1, to="topic:x")
+        await settled(tide, client)  # it is in memory: who subscribes now is given it by `since` alone
         known = Cursor.parse(client.cursor)
         await client.send("subscribe", {"topic": "x", "since": str(Cursor(known.ms, 0, 0, "deadbeef"))})
         resync = await client.next("resync")

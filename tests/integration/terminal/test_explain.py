@@ -91,6 +91,7 @@ async def test_never_connected(shell, tide):
 
 async def test_connected_too_late(shell, gateway, tide):
     event_id = await tide.publish("e", 1, to="user:42")
+    await gateway.has_read(event_id)
     await next_millisecond()
     async with connected(gateway, "42"):
         done = await shell.gateway("explain", event_id, "--user", "42")
@@ -144,6 +145,7 @@ async def test_resumed_and_gone_again(shell, gateway, tide):
 
 async def test_came_later_without_a_cursor_and_gone_again(shell, gateway, tide):
     event_id = await tide.publish("e", 1, to="user:42")
+    await gateway.has_read(event_id)
     await next_millisecond()
     async with connected(gateway, "42"):
         pass
