@@ -188,8 +188,10 @@ class Consumer:
         suspicious = self._suspicion.answered(time.monotonic(), _BLOCK_MS / 1000, age_ms, full=full)
         if not raw:
             return
-        if suspicious:
-            await self._verify(raw)
+        if suspicious and not await self._verified(raw):
+            self._group_placed = False
+            await self._settle()
+            return
         missing = self._continuity.took([entry_id for entry_id, _ in raw])
         self._metrics.events += len(raw)
         began = time.perf_counter()
@@ -199,14 +201,19 @@ class Consumer:
         if missing:
             await self._judge(missing, self._state.epoch, self._state.last, self._continuity.count + missing)
 
-    async def _verify(self, raw: list[RawEntry]) -> None:
-        """Make known what is missing before a read's entries, before they are delivered."""
+    async def _verified(self, raw: list[RawEntry]) -> bool:
+        """
+        Make known what is missing before a read's entries; tell whether they are to be delivered thereafter.
+
+        They are not, and count as not read, where they may be another log's, or entries are gone before or after them.
+        """
         state = await self._reader.look()
-        if state.epoch == self._state.epoch:
-            missing = self._continuity.verified(state, self._state.last, [entry_id for entry_id, _ in raw])
-            position = _before(split_id(raw[0][0]))
-            await self._judge(missing, state.epoch, position, self._continuity.count + missing)
-            self._assure(state)
+        missing = self._continuity.verified(state, self._state.last, [entry_id for entry_id, _ in raw])
+        if missing is None or state.epoch != self._state.epoch:
+            return False
+        await self._judge(missing, state.epoch, _before(split_id(raw[0][0])), self._continuity.count + missing)
+        self._assure(state)
+        return True
 
     def _decode(self, raw: list[RawEntry], wanted: Mapping[str, Container[str]] | None) -> list[Item]:
         try:

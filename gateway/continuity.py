@@ -99,16 +99,21 @@ class Continuity:
             self._mark = (state.last, state.added)
         return state.gone - self.count if state.begins_after(position) else 0
 
-    def verified(self, state: StreamState, position: EntryId, ids: Sequence[bytes]) -> int:
+    def verified(self, state: StreamState, position: EntryId, ids: Sequence[bytes]) -> int | None:
         """
         Return how many entries were gone between `position` and the next ones read, `ids`, which are not counted yet.
+
+        None: some were, before `ids` or after them, which nobody can tell: those are gone as well since they were read.
 
         Args:
             state: As a look shows it that was taken after the reading.
         """
-        if not state.has_after(split_id(ids[-1])):
+        newest = split_id(ids[-1])
+        if state.last <= newest:
             return max(0, state.added - self.count - len(ids))
-        if state.first is None or not state.begins_after(position):
+        if state.first is None or state.first > newest:
+            return None if state.gone > self.count + len(ids) else 0
+        if not state.begins_after(position):
             return 0
         return max(0, state.gone - self.count - bisect_left(ids, state.first, key=split_id))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from itertools import pairwise
 
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
@@ -137,7 +137,7 @@ class TestVerified:
     """A look after a read, before its entries are counted."""
 
     @staticmethod
-    def verified(stream: Stream, reader: Reader, ids: list[EntryId]) -> int:
+    def verified(stream: Stream, reader: Reader, ids: list[EntryId]) -> int | None:
         return reader.continuity.verified(stream.state(), reader.position, [join_id(each) for each in ids])
 
     def test_nothing_is_missing(self) -> None:
@@ -165,8 +165,41 @@ class TestVerified:
         read = stream.ids[10:13]
         del stream.ids[:12]
         assert self.verified(stream, reader, read) == 0
+        del stream.ids[:1]
+        assert self.verified(stream, reader, read) == 0
+
+    def test_where_more_was_trimmed_than_them_it_may_have_been_before_or_after(self) -> None:
+        stream, reader = _caught_up()
+        stream.add(5)
+        read = stream.ids[10:13]
+        del stream.ids[:14]
+        assert self.verified(stream, reader, read) is None
         stream.ids.clear()
-        assert self.verified(stream, reader, read) >= 0
+        assert self.verified(stream, reader, read) is None
+
+    @given(
+        added=st.integers(1, 20),
+        before=st.integers(0, 20),
+        count=st.integers(1, 20),
+        more=st.integers(0, 3),
+        after=st.integers(0, 40),
+    )
+    def test_no_trim_is_taken_for_one_before_them_that_was_not(
+        self, added: int, before: int, count: int, more: int, after: int
+    ) -> None:
+        stream, reader = _caught_up()
+        stream.add(added)
+        unread = stream.ids[10:]
+        hole = unread[:before]
+        del stream.ids[: 10 + before]
+        read = stream.ids[:count]
+        if not read:
+            return
+        stream.add(more)
+        gone_since, stream.ids = stream.ids[:after], stream.ids[after:]
+        found = self.verified(stream, reader, read)
+        behind = [each for each in gone_since if each > read[-1]]
+        assert found == (None if behind else len(hole)) or (found is None and hole and read[-1] in gone_since)
 
     def test_a_log_that_has_forgotten_entries_is_not_judged_here(self) -> None:
         stream, reader = _caught_up()
@@ -288,6 +321,25 @@ class Histories(RuleBasedStateMachine):
     @rule(count=st.integers(1, 6))
     def read(self, count: int) -> None:
         self._settle(self.reader.read(count))
+
+    @rule(count=st.integers(1, 6), added=st.integers(0, 3), trimmed=st.integers(0, 8))
+    def read_and_verify(self, count: int, added: int, trimmed: int) -> None:
+        """The stream is trimmed between the reading and the look."""
+        read = [each for each in self.stream.ids if each > self.reader.position][:count]
+        if not read:
+            return
+        self.stream.add(added)
+        gone, self.stream.ids = self.stream.ids[:trimmed], self.stream.ids[trimmed:]
+        ids = [join_id(each) for each in read]
+        missing = self.reader.continuity.verified(self.stream.state(), self.reader.position, ids)
+        if missing is None:
+            self._lost(gone)
+            self._settle(self.reader.look())
+            return
+        self._lost([each for each in gone if each not in read])
+        self._settle(missing)
+        self.reader.position = read[-1]
+        self._settle(self.reader.continuity.took(ids))
 
     @rule()
     def look(self) -> None:

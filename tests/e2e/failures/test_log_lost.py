@@ -14,7 +14,7 @@ from publisher import Publisher
 from publisher.cursor import Cursor
 from publisher.keys import epoch, partition_of, stream
 from tests.e2e.failures.scene import EVENT, Ticker, compared, resyncs, ticks, told, unready_with
-from tests.support.clients import connected, settled
+from tests.support.clients import Client, connected, settled
 from tests.support.gateway import GatewayProcess, RunningGateway, running_gateway
 from tests.support.proxy import Proxy
 from tests.support.redis_server import RedisServer
@@ -35,6 +35,25 @@ async def behind(server: RedisServer) -> AsyncIterator[Proxy]:
 
 def group_of(gateway: RunningGateway) -> str:
     return f"gw:{gateway.instance_id}"
+
+
+def story(client: Client) -> list[Any]:
+    """The numbers of the ticks that came, and `resync` where one did."""
+    return [
+        frame.data if frame.type == EVENT else "resync" for frame in client.frames if frame.type in {EVENT, "resync"}
+    ]
+
+
+async def held_while_it_waits(proxy: Proxy, client: redis.Redis) -> None:
+    """Hold a gateway's connections as its two readers, the projector and the consumer, wait at the server."""
+
+    def held() -> bool:
+        waiting = sum(one["cmd"] == "xreadgroup" and "b" in one["flags"] for one in client.client_list())
+        if waiting == 2:
+            proxy.hold()
+        return waiting == 2
+
+    await wait_until(held)
 
 
 LOSSES: dict[str, Deed] = {
@@ -314,14 +333,7 @@ async def test_nothing_is_delivered_where_redis_refuses_the_look_before_it(
             await compared(gateway)
             monkeypatch.setattr("gateway.consumer._LOOK_EVERY_S", 3_600)
 
-            def held_while_both_wait() -> bool:
-                """Hold the connections as the two readers, the projector and the consumer, wait at the server."""
-                waiting = sum(one["cmd"] == "xreadgroup" and "b" in one["flags"] for one in client.client_list())
-                if waiting == 2:
-                    behind.hold()
-                return waiting == 2
-
-            await wait_until(held_while_both_wait)
+            await held_while_it_waits(behind, client)
             await ticker.tick(41)  # the reader waits for the first of them; its next read comes late
             unread = [entry_id for entry_id, _ in client.xrange(STREAM)[-40:]]
             added_ms = int(unread[-1].partition("-")[0])
@@ -336,13 +348,37 @@ async def test_nothing_is_delivered_where_redis_refuses_the_look_before_it(
             if trimmed:
                 await told(alice, reason="trimmed")
             await settled(tide, alice)
-        came = [
-            frame.data if frame.type == EVENT else "resync" for frame in alice.frames if frame.type in {EVENT, "resync"}
-        ]
+        came = story(alice)
         if trimmed:
             assert came in ([*range(1, till), "resync", *range(32, 52)] for till in (11, 12))
         else:
             assert came == [*range(1, 52)]
+
+
+async def test_a_resync_names_what_was_trimmed_behind_a_reply_that_came_late(
+    server: RedisServer, behind: Proxy, tide: Publisher, ticker: Ticker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The reply is trimmed as well by then: whether something is missing before it or behind it, nobody can tell."""
+    async with running_gateway(behind.url) as gateway, connected(gateway) as alice:
+        with server.client() as client:
+            await ticker.tick(10)
+            await settled(tide, alice)
+            await compared(gateway)
+            monkeypatch.setattr("gateway.consumer._LOOK_EVERY_S", 3_600)
+            await held_while_it_waits(behind, client)
+            began = time.monotonic()
+            await wait_until(lambda: time.monotonic() - began > 1)  # the reader sees late that nothing came
+            behind.restore()
+            await held_while_it_waits(behind, client)
+            await ticker.tick(41)  # the first of them is the reply, and is held
+            client.xtrim(STREAM, maxlen=10, approximate=False)
+            behind.restore()
+            await told(alice, reason="trimmed")
+            await settled(tide, alice)
+        came = story(alice)
+        assert came in ([*range(1, till), "resync", *range(42, 52)] for till in (11, 12))
+        cursor, first = Cursor.parse(resyncs(alice)[0]["cursor"]), Cursor.parse(alice.pushes[-10].id or "")
+        assert (cursor.ms, cursor.n + 1) in ((first.ms, first.n), (first.ms - 1, 2**64))
 
 
 @pytest.mark.usefixtures("quick_looks")
