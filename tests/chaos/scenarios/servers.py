@@ -23,6 +23,7 @@ _CLIENTS = 100
 _RATE = 100.0
 _STREAM = stream(0)
 _TRIES = 3
+_PATIENCE_S = 20.0  # of a publisher none of whose tries is repeated: FLUSHALL takes the keys that tell them to be one
 
 
 async def kill_redis(lab: Lab, outcome: Outcome) -> None:
@@ -200,7 +201,7 @@ async def lose_log(lab: Lab, outcome: Outcome) -> None:
         async with (
             # Little in memory, or the instances would serve everything that Redis has forgotten.
             gateways([server.url] * 2, log__memory_entries=50) as them,
-            publishing(server.url) as tide,
+            publishing(server.url, timeout_s=_PATIENCE_S) as tide,
             Crowd([gateway.port for gateway in them], _CLIENTS, [ledger], rng=lab.rng) as crowd,
         ):
             await crowd.open()
