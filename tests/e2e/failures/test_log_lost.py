@@ -56,6 +56,15 @@ async def held_while_it_waits(proxy: Proxy, client: redis.Redis) -> None:
     await wait_until(held)
 
 
+async def held_while_it_waits_late(proxy: Proxy, client: redis.Redis) -> None:
+    """The same, of readers who saw late that nothing had come: the next reply is looked at before it is delivered."""
+    await held_while_it_waits(proxy, client)
+    began = time.monotonic()
+    await wait_until(lambda: time.monotonic() - began > 1)
+    proxy.restore()
+    await held_while_it_waits(proxy, client)
+
+
 LOSSES: dict[str, Deed] = {
     "flushall": lambda client, _: client.flushall(),
     "stream deleted": lambda client, _: client.delete(STREAM),
@@ -332,7 +341,6 @@ async def test_nothing_is_delivered_where_redis_refuses_the_look_before_it(
             await settled(tide, alice)
             await compared(gateway)
             monkeypatch.setattr("gateway.consumer._LOOK_EVERY_S", 3_600)
-
             await held_while_it_waits(behind, client)
             await ticker.tick(41)  # the reader waits for the first of them; its next read comes late
             unread = [entry_id for entry_id, _ in client.xrange(STREAM)[-40:]]
@@ -365,11 +373,7 @@ async def test_a_resync_names_what_was_trimmed_behind_a_reply_that_came_late(
             await settled(tide, alice)
             await compared(gateway)
             monkeypatch.setattr("gateway.consumer._LOOK_EVERY_S", 3_600)
-            await held_while_it_waits(behind, client)
-            began = time.monotonic()
-            await wait_until(lambda: time.monotonic() - began > 1)  # the reader sees late that nothing came
-            behind.restore()
-            await held_while_it_waits(behind, client)
+            await held_while_it_waits_late(behind, client)
             await ticker.tick(41)  # the first of them is the reply, and is held
             client.xtrim(STREAM, maxlen=10, approximate=False)
             behind.restore()
@@ -379,6 +383,25 @@ async def test_a_resync_names_what_was_trimmed_behind_a_reply_that_came_late(
         assert came in ([*range(1, till), "resync", *range(42, 52)] for till in (11, 12))
         cursor, first = Cursor.parse(resyncs(alice)[0]["cursor"]), Cursor.parse(alice.pushes[-10].id or "")
         assert (cursor.ms, cursor.n + 1) in ((first.ms, first.n), (first.ms - 1, 2**64))
+
+
+async def test_a_reply_of_a_log_that_is_lost_by_then_is_not_taken_for_the_next_ones(
+    server: RedisServer, behind: Proxy, tide: Publisher, ticker: Ticker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with running_gateway(behind.url) as gateway, connected(gateway) as alice:
+        with server.client() as client:
+            await ticker.tick(10)
+            await settled(tide, alice)
+            await compared(gateway)
+            monkeypatch.setattr("gateway.consumer._LOOK_EVERY_S", 3_600)
+            await held_while_it_waits_late(behind, client)
+            await ticker.tick()  # this is the reply, and is held
+            client.delete(STREAM)
+            await ticker.tick(10)
+            behind.restore()
+            await told(alice, reason="epoch")
+            await settled(tide, alice)
+        assert story(alice) in ([*range(1, till), "resync", *range(12, 22)] for till in (11, 12))
 
 
 @pytest.mark.usefixtures("quick_looks")
